@@ -1,0 +1,31 @@
+//! The vocabulary of Foretoken: plain data that every other crate shares.
+//!
+//! Everything here is pure: no file is opened, no clock is read, nothing is printed.
+//! Units are part of the field names (`_ns`, `_ms`, `_bytes`, `_bytes_per_second`); one
+//! multiply-accumulate counts as 2 FLOP; errors are fractions (0.05 is 5 %).
+
+pub mod calibration;
+pub mod device;
+pub mod measurement;
+pub mod model;
+pub mod op;
+pub mod prediction;
+pub mod quant;
+pub mod report;
+pub mod validation;
+pub mod workload;
+
+pub use calibration::*;
+pub use device::*;
+pub use measurement::*;
+pub use model::*;
+pub use op::*;
+pub use prediction::*;
+pub use quant::*;
+pub use report::*;
+pub use validation::*;
+pub use workload::*;
+
+/// Version of every file and JSON document that Foretoken writes; readers accept this one only
+/// until a second version exists.
+pub const SCHEMA_VERSION: u32 = 1;

@@ -1,0 +1,198 @@
+//! A prediction: what `foretoken predict` answers.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Backend, Bound, OpKind, Phase};
+
+/// A number with its interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Estimate {
+    /// The prediction.
+    pub point: f64,
+    /// Lower end of the interval.
+    pub lower: f64,
+    /// Upper end of the interval.
+    pub upper: f64,
+    /// Nominal coverage of the interval.
+    pub level: f64,
+}
+
+impl Estimate {
+    /// `point` with a half-width in log space: `point · exp(±half_width)`.
+    pub fn log_interval(point: f64, half_width: f64, level: f64) -> Self {
+        Self { point, lower: point * (-half_width).exp(), upper: point * half_width.exp(), level }
+    }
+}
+
+/// Answer of `predict` for one model, quantization and workload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Prediction {
+    /// See [`crate::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The model.
+    pub model: PredictedModel,
+    /// Quantization scheme.
+    pub quant: String,
+    /// Where it is predicted to run.
+    pub device: PredictedDevice,
+    /// What was asked.
+    pub workload: PredictedWorkload,
+    /// One pass over the prompt.
+    pub prefill_ms: Option<Estimate>,
+    /// One decode step at the midpoint of the generated span.
+    pub decode_ms: Option<Estimate>,
+    /// Prefill, softmax and sampling of the first token.
+    pub ttft_ms: Option<Estimate>,
+    /// Decode step, softmax and sampling.
+    pub tpot_ms: Option<Estimate>,
+    /// `ttft + (generated − 1) · tpot`.
+    pub e2e_ms: Option<Estimate>,
+    /// Prompt tokens per second of prefill.
+    pub prefill_tokens_per_second: Option<f64>,
+    /// Tokens per second of the decode step alone (llama-bench's `tg`).
+    pub decode_tokens_per_second: Option<f64>,
+    /// Memory by part.
+    pub memory: MemoryPrediction,
+    /// Arithmetic.
+    pub flop: FlopCount,
+    /// Energy, where the device has a meter or power figures.
+    pub energy_j: Option<EnergyPrediction>,
+    /// Time by operation.
+    pub ops: Vec<OpPrediction>,
+    /// What the numbers rest on.
+    pub basis: Basis,
+    /// The command that measures the same thing.
+    pub verify: String,
+    /// What the reader should know.
+    pub warnings: Vec<String>,
+}
+
+/// The model of a prediction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PredictedModel {
+    /// Name.
+    pub name: String,
+    /// Architecture.
+    pub architecture: String,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Bytes of all tensors as stored.
+    pub weight_bytes: u64,
+}
+
+/// The device of a prediction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PredictedDevice {
+    /// Id.
+    pub id: String,
+    /// Backend.
+    pub backend: Backend,
+    /// Threads.
+    pub threads: u32,
+    /// Engine and version.
+    pub engine: String,
+}
+
+/// The workload of a prediction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PredictedWorkload {
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Tokens generated.
+    pub generated_tokens: u32,
+    /// Tokens in the cache before the prompt.
+    pub kv_len: u32,
+    /// Sequences at once.
+    pub batch_size: u32,
+}
+
+/// Memory by part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MemoryPrediction {
+    /// Weights as the engine keeps them, repacked copies included.
+    pub weights_bytes: u64,
+    /// Keys and values at the end of the workload.
+    pub kv_cache_bytes: u64,
+    /// Largest temporaries of a pass.
+    pub activation_bytes: u64,
+    /// Highest resident size.
+    pub peak_bytes: u64,
+    /// Memory of the device that is free, or all of it where it is not this machine.
+    pub available_bytes: Option<u64>,
+    /// Whether the peak fits.
+    pub fits: Option<bool>,
+}
+
+/// Arithmetic of the phases; one multiply-accumulate is 2 FLOP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FlopCount {
+    /// The pass over the prompt.
+    pub prefill: u64,
+    /// One decode step at the midpoint.
+    pub decode_per_token: u64,
+}
+
+/// Energy of a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EnergyPrediction {
+    /// Joules and interval.
+    #[serde(flatten)]
+    pub estimate: Estimate,
+    /// `meter` or `catalogue`.
+    pub source: String,
+}
+
+/// Time of one kind of operation within a phase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OpPrediction {
+    /// Kind, with the tensor role for a matmul (`matmul.ffn_down`).
+    pub op: String,
+    /// Kind.
+    pub kind: OpKind,
+    /// Phase.
+    pub phase: Phase,
+    /// Time in one pass.
+    pub ms: f64,
+    /// What limits it.
+    pub bound: Bound,
+    /// FLOP per byte of memory traffic.
+    pub arithmetic_intensity: f64,
+    /// Arithmetic of one pass.
+    pub flop: u64,
+    /// Memory traffic of one pass.
+    pub bytes: u64,
+    /// Kernel class whose coefficients were used.
+    pub class: String,
+}
+
+/// How close to a measurement a prediction is, best first.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// The same model, quantization and length was measured.
+    SameConfiguration,
+    /// The same operation shapes were measured.
+    SameShapes,
+    /// The same kernels were measured on other shapes.
+    SameQuantization,
+    /// A kernel was borrowed from a related quantization.
+    SiblingQuantization,
+    /// The device was not calibrated; one of its class was.
+    SameDeviceClass,
+    /// Specification sheet only.
+    SpecSheet,
+}
+
+/// What a prediction rests on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Basis {
+    /// Worst tier of any operation in it.
+    pub tier: Tier,
+    /// Calibration that was used.
+    pub calibration: Option<String>,
+    /// What lies outside the measured ranges, each as a sentence.
+    pub extrapolation: Vec<String>,
+}

@@ -1,0 +1,253 @@
+//! Answers of the commands that are not predictions or validations.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{HeldOutError, OpKind, Phase, TensorRole, TensorSpec, TermFit};
+
+/// Median, spread and samples of one quantity, in ms.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Distribution {
+    /// Median over fresh loads of the median within a load.
+    pub median: f64,
+    /// 10th percentile of the samples.
+    pub p10: f64,
+    /// 90th percentile of the samples.
+    pub p90: f64,
+    /// All samples, in the order of measuring.
+    pub samples: Vec<f64>,
+}
+
+/// Answer of `measure` for one configuration; the command prints an array of these.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MeasureReport {
+    /// See [`crate::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Model.
+    pub model: String,
+    /// Quantization scheme.
+    pub quant: String,
+    /// Device id.
+    pub device: String,
+    /// Engine and version.
+    pub engine: String,
+    /// Threads.
+    pub threads: u32,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Tokens generated.
+    pub generated_tokens: u32,
+    /// Tokens in the cache before the prompt.
+    pub kv_len: u32,
+    /// Fresh loads.
+    pub loads: u32,
+    /// One pass over the prompt.
+    pub prefill_ms: Option<Distribution>,
+    /// Prefill, softmax and sampling of the first token.
+    pub ttft_ms: Option<Distribution>,
+    /// Decode step, softmax and sampling.
+    pub tpot_ms: Option<Distribution>,
+    /// Decode step alone.
+    pub decode_ms: Option<Distribution>,
+    /// Mean times of the phases, in ms.
+    pub phases: PhaseTimes,
+    /// Highest resident size of the process.
+    pub peak_rss_bytes: Option<u64>,
+    /// Energy, where a meter exists.
+    pub energy_j: Option<f64>,
+    /// Relative difference between the two halves of the loads.
+    pub noise_floor: Option<f64>,
+    /// Samples left out because the scheduler took the processor away.
+    pub excluded_samples: u32,
+    /// What the reader should know.
+    pub warnings: Vec<String>,
+}
+
+/// Times of the phases in ms, medians over the probed passes; `null` where not run.
+///
+/// `embedding`, `layers`, `lm_head` and `logits_copy` are parts of the pass that is named by
+/// `of`: the prefill where there is one, else the decode step.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PhaseTimes {
+    /// Which pass the parts belong to.
+    pub of: Option<Phase>,
+    /// From open to usable.
+    pub load: Option<f64>,
+    /// Gather of the embeddings.
+    pub embedding: Option<f64>,
+    /// All transformer layers and the last norm.
+    pub layers: Option<f64>,
+    /// LM head, last position.
+    pub lm_head: Option<f64>,
+    /// Logits to the host.
+    pub logits_copy: Option<f64>,
+    /// Temperature and softmax of one token.
+    pub softmax: Option<f64>,
+    /// Draw of one token.
+    pub sampling: Option<f64>,
+    /// Sum of the parts over the prompt.
+    pub prefill: Option<f64>,
+    /// Sum of the parts of one decode step.
+    pub decode: Option<f64>,
+}
+
+/// Answer of `calibrate`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CalibrateReport {
+    /// See [`crate::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The calibration that was written.
+    pub calibration: CalibrationRef,
+    /// The fit.
+    pub fit: FitSummary,
+    /// The prediction of a model that was not run before, beside its measurement.
+    pub proof: Option<Proof>,
+    /// Median relative difference between the two halves of the run.
+    pub noise_floor: Option<f64>,
+    /// Wall time of the whole command.
+    pub seconds: f64,
+    /// Where the measurements are.
+    pub dataset: String,
+    /// What the reader should know.
+    pub warnings: Vec<String>,
+}
+
+/// Which calibration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CalibrationRef {
+    /// Id.
+    pub id: String,
+    /// File.
+    pub file: String,
+    /// Device id.
+    pub device: String,
+    /// Engine and version.
+    pub engine: String,
+    /// Threads.
+    pub threads: u32,
+}
+
+/// A fit in numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FitSummary {
+    /// Rows over all regressions.
+    pub observations: u32,
+    /// The regressions.
+    pub forms: Vec<TermFit>,
+    /// Cross-validated error on whole passes.
+    pub held_out: HeldOutError,
+}
+
+/// A model that was predicted first and run then.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Proof {
+    /// Model.
+    pub model: String,
+    /// Quantization scheme.
+    pub quant: String,
+    /// Fresh loads.
+    pub loads: u32,
+    /// Cases.
+    pub cases: Vec<ProofCase>,
+}
+
+/// One case of the proof.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProofCase {
+    /// Phase.
+    pub phase: Phase,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Tokens in the cache before the pass.
+    pub kv_len: u32,
+    /// Observed.
+    pub observed_ms: f64,
+    /// Predicted before it was observed.
+    pub predicted_ms: f64,
+    /// Lower end of the interval.
+    pub lower_ms: f64,
+    /// Upper end of the interval.
+    pub upper_ms: f64,
+    /// `predicted / observed − 1`.
+    pub error: f64,
+}
+
+/// Answer of `inspect`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InspectReport {
+    /// See [`crate::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The model.
+    pub model: InspectedModel,
+    /// All tensors.
+    pub tensors: Vec<InspectedTensor>,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Bytes of all tensors as stored.
+    pub weight_bytes: u64,
+    /// Size of the file: the real one, or that of the synthetic file.
+    pub file_bytes: u64,
+    /// FLOP and bytes of every operation, for the given prompt and depth.
+    pub ops: Vec<InspectedOp>,
+}
+
+/// The model of an inspection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InspectedModel {
+    /// Name.
+    pub name: String,
+    /// Family.
+    pub family: String,
+    /// Quantization scheme.
+    pub quant: String,
+    /// The shape.
+    #[serde(flatten)]
+    pub shape: crate::ModelShape,
+}
+
+/// A tensor of an inspection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InspectedTensor {
+    /// Name, role, layer, shape and type.
+    #[serde(flatten)]
+    pub tensor: TensorSpec,
+    /// Bytes as stored.
+    pub bytes: u64,
+}
+
+/// An operation of an inspection, summed over the layers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InspectedOp {
+    /// Kind, with the tensor role for a matmul (`matmul.ffn_down`).
+    pub op: String,
+    /// Kind.
+    pub kind: OpKind,
+    /// Matrix, for a matmul.
+    pub role: Option<TensorRole>,
+    /// Phase.
+    pub phase: Phase,
+    /// Calls in one pass.
+    pub calls: u32,
+    /// Arithmetic of one pass.
+    pub flop: u64,
+    /// Memory traffic of one pass, weights and activations, as the engine executes it.
+    pub bytes: u64,
+}
+
+/// A preset of the catalogue, as `models` lists it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CatalogueModel {
+    /// Id.
+    pub id: String,
+    /// Name on Hugging Face.
+    pub hf_name: String,
+    /// Family.
+    pub family: String,
+    /// Number of weights.
+    pub parameters: u64,
+    /// The shape.
+    #[serde(flatten)]
+    pub shape: crate::ModelShape,
+    /// Where the shape was read.
+    pub source: String,
+}
