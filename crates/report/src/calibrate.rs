@@ -1,0 +1,160 @@
+//! A calibration: what was fitted, how well, and the proof.
+
+use foretoken_spec::{CalibrateReport, FeatureCoefficient, Proof, TermFit};
+
+use crate::sheet::cell;
+use crate::{Records, Report, Sheet, units};
+
+impl Report for CalibrateReport {
+    fn sheets(&self) -> Vec<Sheet> {
+        let mut sheets = vec![fit_sheet(self)];
+        if let Some(proof) = &self.proof {
+            sheets.push(proof_sheet(proof, self.noise_floor));
+        }
+        sheets.push(end_sheet(self));
+        sheets
+    }
+
+    fn records(&self) -> Records {
+        let mut records = Records::new(&[
+            "class",
+            "feature",
+            "coefficient",
+            "unit",
+            "std_error",
+            "range_min",
+            "range_max",
+            "n_observations",
+            "residual_mdape",
+        ]);
+        for form in &self.fit.forms {
+            for feature in &form.features {
+                records.rows.push(vec![
+                    form.class.clone(),
+                    feature.feature.clone(),
+                    feature.coefficient.to_string(),
+                    feature.unit.clone(),
+                    cell(feature.std_error),
+                    feature.range[0].to_string(),
+                    feature.range[1].to_string(),
+                    form.n_observations.to_string(),
+                    form.residual_mdape.to_string(),
+                ]);
+            }
+        }
+        records
+    }
+}
+
+fn fit_sheet(report: &CalibrateReport) -> Sheet {
+    let calibration = &report.calibration;
+    let title = format!(
+        "calibration {} · {}, {} threads, {}",
+        calibration.id, calibration.device, calibration.threads, calibration.engine
+    );
+    let mut sheet = Sheet::new(
+        title,
+        &["kernel class", "feature", ">coefficient", ">± std. error", ">n", ">residual"],
+    );
+    for form in &report.fit.forms {
+        for (index, feature) in form.features.iter().enumerate() {
+            sheet.row(coefficient_row(form, feature, index == 0));
+        }
+    }
+    let held_out = &report.fit.held_out;
+    let error = |value: Option<f64>| units::or_none(value, units::percent);
+    sheet.note(format!(
+        "{} rows; error on held-out models (median, {} groups): prefill {}, decode {}; \
+         noise floor {}.",
+        report.fit.observations,
+        held_out.n_groups,
+        error(held_out.prefill_mdape),
+        error(held_out.decode_mdape),
+        error(report.noise_floor),
+    ));
+    sheet
+}
+
+/// One coefficient; the class and its residual stand on its first row only.
+fn coefficient_row(form: &TermFit, feature: &FeatureCoefficient, first: bool) -> [String; 6] {
+    let once = |text: String| if first { text } else { String::new() };
+    let error = match feature.std_error {
+        Some(error) if feature.coefficient > 0.0 => units::percent(error / feature.coefficient),
+        _ => units::NONE.into(),
+    };
+    [
+        once(form.class.clone()),
+        feature.feature.clone(),
+        natural(feature),
+        error,
+        once(form.n_observations.to_string()),
+        once(units::percent(form.residual_mdape)),
+    ]
+}
+
+/// The coefficient in the unit that people know: a rate for bytes and FLOP, a time for calls.
+fn natural(feature: &FeatureCoefficient) -> String {
+    let value = feature.coefficient;
+    if value == 0.0 {
+        return "0 (not needed)".into();
+    }
+    match feature.unit.as_str() {
+        "s/byte" => units::bytes_per_second(1.0 / value),
+        "s/flop" => units::flop_per_second(1.0 / value),
+        unit => {
+            let per = unit.strip_prefix("s/").unwrap_or(unit);
+            format!("{}/{per}", units::seconds(value))
+        }
+    }
+}
+
+fn proof_sheet(proof: &Proof, noise_floor: Option<f64>) -> Sheet {
+    let title = format!(
+        "proof: {} · {}, predicted before it was run ({} fresh loads)",
+        proof.model, proof.quant, proof.loads
+    );
+    let mut sheet = Sheet::new(
+        title,
+        &[
+            "phase",
+            ">prompt",
+            ">depth",
+            ">predicted ms",
+            ">interval",
+            ">measured ms",
+            ">error",
+            "inside",
+        ],
+    );
+    for case in &proof.cases {
+        let inside = case.lower_ms <= case.observed_ms && case.observed_ms <= case.upper_ms;
+        sheet.row([
+            case.phase.name().into(),
+            case.prompt_tokens.to_string(),
+            case.kv_len.to_string(),
+            units::ms(case.predicted_ms),
+            format!("{} – {}", units::ms(case.lower_ms), units::ms(case.upper_ms)),
+            units::ms(case.observed_ms),
+            units::signed_percent(case.error),
+            if inside { "yes" } else { "no" }.into(),
+        ]);
+    }
+    if let Some(noise_floor) = noise_floor {
+        sheet.note(format!(
+            "Two halves of the same run differ by {}: no prediction can be surer than that.",
+            units::percent(noise_floor)
+        ));
+    }
+    sheet
+}
+
+fn end_sheet(report: &CalibrateReport) -> Sheet {
+    let mut sheet = Sheet::new("", &[]);
+    sheet.note(format!("calibration: {}", report.calibration.file));
+    sheet.note(format!("measurements: {}", report.dataset));
+    for warning in &report.warnings {
+        sheet.note(format!("warning: {warning}"));
+    }
+    sheet.note(format!("took {} s", units::significant(report.seconds, 3)));
+    sheet
+}

@@ -1,0 +1,67 @@
+//! Golden tests: every answer in every format, on hand-made values.
+
+use crate::testing;
+use crate::{Format, Measured, Models, Predictions, Report, render, summarise};
+
+fn check(name: &str, report: &impl Report) {
+    let formats = [
+        ("table", Format::Table),
+        ("json", Format::Json),
+        ("csv", Format::Csv),
+        ("markdown", Format::Markdown),
+    ];
+    for (suffix, format) in formats {
+        let text = render(report, format).unwrap();
+        insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!(format!("{name}-{suffix}"), text);
+        });
+        let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        assert!(format != Format::Table || widest <= 110, "{name} is {widest} columns wide");
+    }
+}
+
+#[test]
+fn measure() {
+    let lines = [
+        testing::measurement(0, &[40.1, 40.3, 40.2]),
+        testing::measurement(1, &[41.0, 41.2, 41.1]),
+    ];
+    check("measure", &Measured(summarise(&lines)));
+}
+
+#[test]
+fn one_prediction_is_a_card() {
+    check("predict", &Predictions { predictions: vec![testing::prediction()], explain: false });
+}
+
+#[test]
+fn several_predictions_are_a_comparison() {
+    let mut second = testing::prediction();
+    second.quant = "Q8_0".into();
+    second.memory.fits = Some(false);
+    let predictions = vec![testing::prediction(), second];
+    check("predict-several", &Predictions { predictions, explain: false });
+}
+
+#[test]
+fn calibrate() {
+    check("calibrate", &testing::calibrate());
+}
+
+#[test]
+fn validate() {
+    check("validate", &testing::validation());
+}
+
+#[test]
+fn inspect() {
+    let mut report = testing::inspection();
+    // The tensors of two layers say as much as all of them.
+    report.tensors.retain(|t| t.tensor.layer.is_none_or(|layer| layer < 2));
+    check("inspect", &report);
+}
+
+#[test]
+fn models() {
+    check("models", &Models(testing::models()));
+}

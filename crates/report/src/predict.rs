@@ -1,0 +1,332 @@
+//! Predictions: a card for one, a comparison for several.
+
+use foretoken_spec::{Bound, Estimate, MemoryPrediction, OpPrediction, Phase, Prediction, Tier};
+use serde::{Serialize, Serializer};
+
+use crate::sheet::cell;
+use crate::{Records, Report, Sheet, units};
+
+/// Answer of `predict`: one object for one prediction, an array for several.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Predictions {
+    /// The predictions, in the order asked for.
+    pub predictions: Vec<Prediction>,
+    /// Whether to list every operation, not the largest alone.
+    pub explain: bool,
+}
+
+/// Operations of a phase that a card shows unless all are asked for.
+const LARGEST_OPS: usize = 5;
+
+impl Serialize for Predictions {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.predictions.as_slice() {
+            [one] => one.serialize(serializer),
+            several => several.serialize(serializer),
+        }
+    }
+}
+
+impl Report for Predictions {
+    fn sheets(&self) -> Vec<Sheet> {
+        let [one] = self.predictions.as_slice() else {
+            let mut sheets = vec![comparison(&self.predictions)];
+            if self.explain {
+                sheets.extend(self.predictions.iter().map(|p| op_sheet(p, usize::MAX)));
+            }
+            return sheets;
+        };
+        let most = if self.explain { usize::MAX } else { LARGEST_OPS };
+        let mut sheets = vec![card(one), memory_sheet(&one.memory)];
+        if !one.ops.is_empty() {
+            sheets.push(op_sheet(one, most));
+        }
+        sheets.push(basis_sheet(one));
+        sheets
+    }
+
+    fn records(&self) -> Records {
+        let mut records = Records::new(&[
+            "model",
+            "architecture",
+            "parameters",
+            "weight_bytes",
+            "quant",
+            "device",
+            "backend",
+            "engine",
+            "threads",
+            "prompt_tokens",
+            "generated_tokens",
+            "kv_len",
+            "batch_size",
+            "prefill_ms",
+            "prefill_ms_lower",
+            "prefill_ms_upper",
+            "decode_ms",
+            "decode_ms_lower",
+            "decode_ms_upper",
+            "ttft_ms",
+            "tpot_ms",
+            "e2e_ms",
+            "prefill_tokens_per_second",
+            "decode_tokens_per_second",
+            "peak_bytes",
+            "fits",
+            "tier",
+            "calibration",
+        ]);
+        records.rows.extend(self.predictions.iter().map(record));
+        records
+    }
+}
+
+fn record(p: &Prediction) -> Vec<String> {
+    let (prefill, decode) = (p.prefill_ms, p.decode_ms);
+    let point = |estimate: Option<Estimate>| cell(estimate.map(|e| e.point));
+    vec![
+        p.model.name.clone(),
+        p.model.architecture.clone(),
+        p.model.parameters.to_string(),
+        p.model.weight_bytes.to_string(),
+        p.quant.clone(),
+        p.device.id.clone(),
+        p.device.backend.to_string(),
+        p.device.engine.clone(),
+        p.device.threads.to_string(),
+        p.workload.prompt_tokens.to_string(),
+        p.workload.generated_tokens.to_string(),
+        p.workload.kv_len.to_string(),
+        p.workload.batch_size.to_string(),
+        point(prefill),
+        cell(prefill.map(|e| e.lower)),
+        cell(prefill.map(|e| e.upper)),
+        point(decode),
+        cell(decode.map(|e| e.lower)),
+        cell(decode.map(|e| e.upper)),
+        point(p.ttft_ms),
+        point(p.tpot_ms),
+        point(p.e2e_ms),
+        cell(p.prefill_tokens_per_second),
+        cell(p.decode_tokens_per_second),
+        p.memory.peak_bytes.to_string(),
+        cell(p.memory.fits),
+        tier(p.basis.tier).into(),
+        cell(p.basis.calibration.as_ref()),
+    ]
+}
+
+fn card(p: &Prediction) -> Sheet {
+    let workload = &p.workload;
+    let title = format!(
+        "{} · {} on {}, {} threads, {}\nprompt {}, gen {}, depth {}{}",
+        p.model.name,
+        p.quant,
+        p.device.id,
+        p.device.threads,
+        p.device.engine,
+        workload.prompt_tokens,
+        workload.generated_tokens,
+        workload.kv_len,
+        if workload.batch_size > 1 {
+            format!(", batch {}", workload.batch_size)
+        } else {
+            String::new()
+        },
+    );
+    let mut sheet = Sheet::new(title, &["", ">predicted", ">interval", ">tokens/s"]);
+    let mut row = |name: &str, estimate: Option<Estimate>, rate: Option<f64>| {
+        let Some(estimate) = estimate else { return };
+        let interval = format!(
+            "{} – {}",
+            units::duration_ms(estimate.lower),
+            units::duration_ms(estimate.upper)
+        );
+        let rate = rate.map_or_else(String::new, |rate| units::significant(rate, 3));
+        sheet.row([name.to_owned(), units::duration_ms(estimate.point), interval, rate]);
+    };
+    row("time to first token (TTFT)", p.ttft_ms, None);
+    row("time per output token (TPOT)", p.tpot_ms, p.tpot_ms.map(|e| 1e3 / e.point));
+    row("end to end", p.e2e_ms, None);
+    row("prefill pass", p.prefill_ms, p.prefill_tokens_per_second);
+    row("decode step", p.decode_ms, p.decode_tokens_per_second);
+    if let Some(energy) = &p.energy_j {
+        let e = energy.estimate;
+        let interval =
+            format!("{} – {} J", units::significant(e.lower, 3), units::significant(e.upper, 3));
+        let point = format!("{} J", units::significant(e.point, 3));
+        sheet.row([format!("energy ({})", energy.source), point, interval]);
+    }
+    if let Some(level) = level(p) {
+        sheet.note(format!("The interval holds {} of the time.", units::percent(level)));
+    }
+    sheet
+}
+
+/// Nominal coverage of the intervals.
+fn level(p: &Prediction) -> Option<f64> {
+    [p.ttft_ms, p.tpot_ms].into_iter().flatten().next().map(|e| e.level)
+}
+
+fn memory_sheet(memory: &MemoryPrediction) -> Sheet {
+    let mut sheet = Sheet::new("memory", &["part", ">bytes"]);
+    for (part, bytes) in [
+        ("weights, as the engine keeps them", memory.weights_bytes),
+        ("KV cache", memory.kv_cache_bytes),
+        ("activations", memory.activation_bytes),
+        ("peak", memory.peak_bytes),
+    ] {
+        sheet.row([part.to_owned(), units::bytes(bytes)]);
+    }
+    match (memory.fits, memory.available_bytes) {
+        (Some(true), Some(free)) => sheet.note(format!("Fits: {} are free.", units::bytes(free))),
+        (Some(false), Some(free)) => {
+            let missing = memory.peak_bytes.saturating_sub(free);
+            sheet.note(format!(
+                "Does not fit: {} are free, {} are missing.",
+                units::bytes(free),
+                units::bytes(missing)
+            ));
+        }
+        _ => {}
+    }
+    sheet
+}
+
+fn op_sheet(p: &Prediction, most: usize) -> Sheet {
+    let mut sheet = Sheet::new(
+        format!("where the time goes: {} · {}", p.model.name, p.quant),
+        &["phase", "op", ">ms", ">share", "bound", ">FLOP/byte", "kernel class"],
+    );
+    for phase in [Phase::Prefill, Phase::Decode] {
+        let mut ops: Vec<&OpPrediction> = p.ops.iter().filter(|op| op.phase == phase).collect();
+        ops.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+        let total: f64 = ops.iter().map(|op| op.ms).sum();
+        let share = |ms: f64| units::percent(if total > 0.0 { ms / total } else { 0.0 });
+        for op in ops.iter().take(most) {
+            sheet.row([
+                phase.name().into(),
+                op.op.clone(),
+                units::ms(op.ms),
+                share(op.ms),
+                bound(op.bound).into(),
+                units::significant(op.arithmetic_intensity, 3),
+                op.class.clone(),
+            ]);
+        }
+        let rest: f64 = ops.iter().skip(most).map(|op| op.ms).sum();
+        if ops.len() > most {
+            let name = format!("{} others", ops.len() - most);
+            sheet.row([phase.name().into(), name, units::ms(rest), share(rest)]);
+        }
+    }
+    sheet
+}
+
+fn basis_sheet(p: &Prediction) -> Sheet {
+    let mut sheet = Sheet::new("", &[]);
+    let basis = match &p.basis.calibration {
+        Some(calibration) => format!("basis: {} · calibration {calibration}", tier(p.basis.tier)),
+        None => format!("basis: {}", tier(p.basis.tier)),
+    };
+    sheet.note(basis);
+    for line in &p.basis.extrapolation {
+        sheet.note(format!("extrapolates: {line}"));
+    }
+    for warning in &p.warnings {
+        sheet.note(format!("warning: {warning}"));
+    }
+    sheet.note(format!("verify: {}", p.verify));
+    sheet
+}
+
+fn comparison(predictions: &[Prediction]) -> Sheet {
+    let mut sheet = Sheet::new(
+        "",
+        &[
+            "model",
+            "quant",
+            "device",
+            ">prompt",
+            ">gen",
+            ">depth",
+            ">TTFT ms",
+            ">interval",
+            ">TPOT ms",
+            ">interval",
+            ">tok/s",
+            ">peak",
+            "fits",
+        ],
+    );
+    for p in predictions {
+        let point = |e: Option<Estimate>| units::or_none(e, |e| units::ms(e.point));
+        let interval = |e: Option<Estimate>| units::or_none(e, |e| units::interval_ms(&e));
+        let fits = match p.memory.fits {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => units::NONE,
+        };
+        sheet.row([
+            p.model.name.clone(),
+            p.quant.clone(),
+            format!("{}, {} threads", p.device.id, p.device.threads),
+            p.workload.prompt_tokens.to_string(),
+            p.workload.generated_tokens.to_string(),
+            p.workload.kv_len.to_string(),
+            point(p.ttft_ms),
+            interval(p.ttft_ms),
+            point(p.tpot_ms),
+            interval(p.tpot_ms),
+            units::or_none(p.tpot_ms, |e| units::significant(1e3 / e.point, 3)),
+            units::bytes(p.memory.peak_bytes),
+            fits.into(),
+        ]);
+    }
+    let mut title = sheet.fold_constant(&["model", "quant", "device"]);
+    for header in ["prompt", "gen", "depth"] {
+        title.extend(sheet.fold_constant(&[header]).iter().map(|v| format!("{header} {v}")));
+    }
+    sheet.title = title.join(" · ");
+    comparison_notes(&mut sheet, predictions);
+    sheet
+}
+
+fn comparison_notes(sheet: &mut Sheet, predictions: &[Prediction]) {
+    let mut notes = Vec::new();
+    for p in predictions {
+        let calibration = p.basis.calibration.as_deref().unwrap_or("none");
+        notes.push(format!("basis: {} · calibration {calibration}", tier(p.basis.tier)));
+    }
+    for p in predictions {
+        let name = format!("{} {}", p.model.name, p.quant);
+        notes.extend(p.basis.extrapolation.iter().map(|e| format!("{name} extrapolates: {e}")));
+        notes.extend(p.warnings.iter().map(|w| format!("warning: {name}: {w}")));
+    }
+    let mut seen: Vec<String> = Vec::new();
+    for note in notes {
+        if !seen.contains(&note) {
+            seen.push(note);
+        }
+    }
+    sheet.notes.extend(seen);
+}
+
+fn bound(bound: Bound) -> &'static str {
+    match bound {
+        Bound::Compute => "compute",
+        Bound::Memory => "memory",
+        Bound::Overhead => "overhead",
+    }
+}
+
+fn tier(tier: Tier) -> &'static str {
+    match tier {
+        Tier::SameConfiguration => "this configuration was measured",
+        Tier::SameShapes => "the same operation shapes were measured",
+        Tier::SameQuantization => "the same kernels were measured on other shapes",
+        Tier::SiblingQuantization => "a kernel is borrowed from a related quantization",
+        Tier::SameDeviceClass => "another device of the same class was measured",
+        Tier::SpecSheet => "specification sheet only",
+    }
+}

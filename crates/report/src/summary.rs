@@ -1,0 +1,297 @@
+//! From raw measurement lines to what `measure` answers.
+//!
+//! The observed value of a configuration is the median over fresh loads of the median within a
+//! load. Only unprobed samples count where there are any; samples during which the scheduler
+//! took the processor away are left out and counted, unless nothing else remains.
+
+use foretoken_spec::{
+    Distribution, KernelSample, MeasureReport, Measurement, OpKind, PassSample, Phase, PhaseTimes,
+    SCHEMA_VERSION,
+};
+use foretoken_stats::{half_split_difference, median, quantile};
+
+const NS_PER_MS: f64 = 1e6;
+
+/// Share of excluded samples from which a report warns.
+const MANY_EXCLUDED: f64 = 0.25;
+
+/// One report per configuration, in the order of first appearance.
+pub fn summarise(measurements: &[Measurement]) -> Vec<MeasureReport> {
+    let mut groups: Vec<Vec<&Measurement>> = Vec::new();
+    for line in measurements {
+        match groups.iter_mut().find(|group| same_configuration(group[0], line)) {
+            Some(group) => group.push(line),
+            None => groups.push(vec![line]),
+        }
+    }
+    groups.iter().map(|group| report(group)).collect()
+}
+
+fn same_configuration(a: &Measurement, b: &Measurement) -> bool {
+    a.workload == b.workload
+        && a.threads == b.threads
+        && a.device.id == b.device.id
+        && a.device.backend == b.device.backend
+        && a.engine == b.engine
+        && a.model.name == b.model.name
+        && a.model.quant == b.model.quant
+}
+
+/// The report of lines that share one configuration; there is at least one.
+fn report(lines: &[&Measurement]) -> MeasureReport {
+    let first = lines[0];
+    let prefill: Vec<Kept> = lines.iter().map(|line| Kept::of(&line.prefill)).collect();
+    let decode: Vec<Kept> = lines.iter().map(|line| Kept::of(&line.decode)).collect();
+    let forward = |s: &PassSample| s.forward_ns;
+    let excluded: u32 = prefill.iter().chain(&decode).map(|kept| kept.excluded).sum();
+    let taken: usize = prefill.iter().chain(&decode).map(|kept| kept.samples.len()).sum();
+    let noise = [noise_of(&prefill), noise_of(&decode)];
+    MeasureReport {
+        schema_version: SCHEMA_VERSION,
+        model: first.model.name.clone(),
+        quant: first.model.quant.clone(),
+        device: first.device.id.clone(),
+        engine: format!("{} {}", first.engine.name, first.engine.version),
+        threads: first.threads,
+        prompt_tokens: first.workload.prompt_tokens,
+        generated_tokens: first.workload.generated_tokens,
+        kv_len: first.workload.depth,
+        loads: lines.len() as u32,
+        prefill_ms: distribution(&prefill, forward),
+        ttft_ms: distribution(&prefill, PassSample::total_ns),
+        tpot_ms: distribution(&decode, PassSample::total_ns),
+        decode_ms: distribution(&decode, forward),
+        phases: phases(lines, &prefill, &decode),
+        peak_rss_bytes: lines.iter().filter_map(|line| line.memory.peak_rss_bytes).max(),
+        energy_j: None,
+        noise_floor: median(&noise.into_iter().flatten().collect::<Vec<_>>()),
+        excluded_samples: excluded,
+        warnings: warnings(lines, excluded, taken),
+    }
+}
+
+/// The samples of one load that count.
+struct Kept {
+    samples: Vec<PassSample>,
+    excluded: u32,
+}
+
+impl Kept {
+    fn of(samples: &[PassSample]) -> Self {
+        let unprobed = samples.iter().any(|s| !s.probed);
+        let countable: Vec<PassSample> =
+            samples.iter().filter(|s| !(unprobed && s.probed)).copied().collect();
+        let calm: Vec<PassSample> = countable.iter().filter(|s| !s.preempted).copied().collect();
+        if calm.is_empty() {
+            return Self { samples: countable, excluded: 0 };
+        }
+        let excluded = (countable.len() - calm.len()) as u32;
+        Self { samples: calm, excluded }
+    }
+
+    fn median(&self, ns: impl Fn(&PassSample) -> u64) -> Option<f64> {
+        median(&self.samples.iter().map(|s| ns(s) as f64 / NS_PER_MS).collect::<Vec<_>>())
+    }
+}
+
+fn distribution(loads: &[Kept], ns: impl Fn(&PassSample) -> u64) -> Option<Distribution> {
+    let medians: Vec<f64> = loads.iter().filter_map(|load| load.median(&ns)).collect();
+    let samples: Vec<f64> =
+        loads.iter().flat_map(|load| &load.samples).map(|s| ns(s) as f64 / NS_PER_MS).collect();
+    Some(Distribution {
+        median: median(&medians)?,
+        p10: quantile(&samples, 0.1)?,
+        p90: quantile(&samples, 0.9)?,
+        samples,
+    })
+}
+
+/// How far the medians of alternate loads differ.
+fn noise_of(loads: &[Kept]) -> Option<f64> {
+    let medians: Vec<f64> = loads.iter().filter_map(|load| load.median(|s| s.forward_ns)).collect();
+    half_split_difference(&medians)
+}
+
+fn warnings(lines: &[&Measurement], excluded: u32, taken: usize) -> Vec<String> {
+    let mut warnings: Vec<String> = Vec::new();
+    for warning in lines.iter().flat_map(|line| &line.warnings) {
+        if !warnings.contains(warning) {
+            warnings.push(warning.clone());
+        }
+    }
+    if lines.len() < 2 {
+        warnings.push("one fresh load only: the noise is unknown; ask for --repeat 3".into());
+    }
+    let share = f64::from(excluded) / (f64::from(excluded) + taken as f64).max(1.0);
+    if share > MANY_EXCLUDED {
+        warnings.push(format!(
+            "{:.0} % of the samples were disturbed by other programs; close them and repeat",
+            share * 100.0
+        ));
+    }
+    warnings
+}
+
+/// Parts of one pass, in ms, from its probed samples.
+#[derive(Default)]
+struct Parts {
+    embedding: Vec<f64>,
+    layers: Vec<f64>,
+    lm_head: Vec<f64>,
+    logits_copy: Vec<f64>,
+}
+
+impl Parts {
+    /// What no span covers counts as `layers`, so that the parts add up to the pass.
+    fn of(lines: &[&Measurement], phase: Phase) -> Self {
+        let mut parts = Self::default();
+        for line in lines {
+            let passes = if phase == Phase::Prefill { &line.prefill } else { &line.decode };
+            let probed = passes.iter().filter(|s| s.probed).enumerate();
+            for (index, pass) in probed.filter(|(_, pass)| !pass.preempted) {
+                let Some(lm_head) = kernel_ns(&line.kernels, phase, OpKind::LmHead, index) else {
+                    continue;
+                };
+                let embedding =
+                    kernel_ns(&line.kernels, phase, OpKind::Embedding, index).unwrap_or(0);
+                let named = embedding + lm_head + pass.logits_copy_ns;
+                parts.embedding.push(embedding as f64 / NS_PER_MS);
+                parts.lm_head.push(lm_head as f64 / NS_PER_MS);
+                parts.logits_copy.push(pass.logits_copy_ns as f64 / NS_PER_MS);
+                parts.layers.push(pass.forward_ns.saturating_sub(named) as f64 / NS_PER_MS);
+            }
+        }
+        parts
+    }
+
+    fn sum(&self) -> Option<f64> {
+        [&self.embedding, &self.layers, &self.lm_head, &self.logits_copy]
+            .into_iter()
+            .map(|part| median(part))
+            .sum()
+    }
+}
+
+fn kernel_ns(kernels: &[KernelSample], phase: Phase, op: OpKind, index: usize) -> Option<u64> {
+    let of_op = kernels.iter().filter(|k| k.phase == phase && k.op == op);
+    of_op.map(|kernel| kernel.ns.get(index).copied()).sum::<Option<u64>>().filter(|ns| *ns > 0)
+}
+
+fn phases(lines: &[&Measurement], prefill: &[Kept], decode: &[Kept]) -> PhaseTimes {
+    let has = |loads: &[Kept]| loads.iter().any(|load| !load.samples.is_empty());
+    let of = match (has(prefill), has(decode)) {
+        (true, _) => Some(Phase::Prefill),
+        (false, true) => Some(Phase::Decode),
+        (false, false) => None,
+    };
+    let parts = of.map(|phase| Parts::of(lines, phase)).unwrap_or_default();
+    let whole = |loads: &[Kept], phase| {
+        Parts::of(lines, phase)
+            .sum()
+            .or_else(|| distribution(loads, |s| s.forward_ns).map(|d| d.median))
+    };
+    let both: Vec<Kept> = lines
+        .iter()
+        .map(|line| Kept::of(&[line.prefill.as_slice(), line.decode.as_slice()].concat()))
+        .collect();
+    let after = |ns: fn(&PassSample) -> u64| distribution(&both, ns).map(|d| d.median);
+    let loads: Vec<f64> = lines.iter().map(|line| line.load_ns as f64 / NS_PER_MS).collect();
+    PhaseTimes {
+        of,
+        load: median(&loads),
+        embedding: median(&parts.embedding),
+        layers: median(&parts.layers),
+        lm_head: median(&parts.lm_head),
+        logits_copy: median(&parts.logits_copy),
+        softmax: after(|s| s.softmax_ns),
+        sampling: after(|s| s.sampling_ns),
+        prefill: whole(prefill, Phase::Prefill),
+        decode: whole(decode, Phase::Decode),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::measurement;
+
+    #[test]
+    fn observed_is_the_median_over_loads_of_the_median_within_a_load() {
+        // Decode medians within the loads: 10, 12 and 30 ms.
+        let lines = [
+            measurement(0, &[9.0, 10.0, 11.0]),
+            measurement(1, &[12.0, 12.0, 12.0]),
+            measurement(2, &[30.0, 30.0, 30.0]),
+        ];
+        let report = &summarise(&lines)[0];
+        let decode = report.decode_ms.as_ref().unwrap();
+        assert_eq!(decode.median, 12.0);
+        assert_eq!(decode.samples.len(), 9);
+        assert_eq!(report.loads, 3);
+        // Softmax 0.5 ms and sampling 0.25 ms follow each step.
+        assert_eq!(report.tpot_ms.as_ref().unwrap().median, 12.75);
+    }
+
+    #[test]
+    fn the_noise_floor_compares_alternate_loads() {
+        let lines = [measurement(0, &[10.0]), measurement(1, &[11.0])];
+        let report = &summarise(&lines)[0];
+        // Prefill takes 100 ms in each load: no difference; decode |10 − 11| / 10.5.
+        let expected = (0.0 + 1.0 / 10.5) / 2.0;
+        assert!((report.noise_floor.unwrap() - expected).abs() < 1e-12);
+    }
+
+    #[test]
+    fn preempted_samples_are_left_out_and_counted() {
+        let mut line = measurement(0, &[10.0, 99.0, 10.0]);
+        line.decode[1].preempted = true;
+        let report = &summarise(&[line])[0];
+        assert_eq!(report.excluded_samples, 1);
+        assert_eq!(report.decode_ms.as_ref().unwrap().samples, [10.0, 10.0]);
+    }
+
+    #[test]
+    fn samples_that_were_all_preempted_are_kept() {
+        let mut line = measurement(0, &[10.0, 99.0]);
+        line.decode.iter_mut().for_each(|s| s.preempted = true);
+        let report = &summarise(&[line])[0];
+        assert_eq!(report.decode_ms.as_ref().unwrap().samples.len(), 2);
+    }
+
+    #[test]
+    fn probed_samples_count_only_where_there_are_no_others() {
+        let mut line = measurement(0, &[10.0, 20.0]);
+        line.decode[1].probed = true;
+        let report = &summarise(&[line])[0];
+        assert_eq!(report.decode_ms.as_ref().unwrap().samples, [10.0]);
+    }
+
+    #[test]
+    fn the_parts_of_a_pass_add_up_to_it() {
+        let mut line = measurement(0, &[10.0]);
+        line.prefill[0].probed = true;
+        let kernel = |op, ms: u64| KernelSample {
+            phase: Phase::Prefill,
+            op,
+            role: None,
+            tensor_type: None,
+            calls: 1,
+            ns: vec![ms * 1_000_000],
+        };
+        line.kernels = vec![kernel(OpKind::Embedding, 1), kernel(OpKind::LmHead, 9)];
+        let phases = &summarise(&[line])[0].phases;
+        assert_eq!(phases.of, Some(Phase::Prefill));
+        // 100 ms of forward, of which 1 embedding, 9 LM head and 2 copy.
+        assert_eq!(phases.layers, Some(88.0));
+        assert_eq!(phases.prefill, Some(100.0));
+        assert_eq!(phases.decode, Some(10.0));
+    }
+
+    #[test]
+    fn other_workloads_and_quantizations_are_apart() {
+        let mut other = measurement(1, &[10.0]);
+        other.model.quant = "Q4_0".into();
+        assert_eq!(summarise(&[measurement(0, &[10.0]), other]).len(), 2);
+        assert!(summarise(&[]).is_empty());
+    }
+}

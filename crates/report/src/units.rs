@@ -1,0 +1,166 @@
+//! Numbers as people read them: significant digits, SI and binary prefixes.
+
+use foretoken_spec::Estimate;
+
+/// What stands for a value that does not exist.
+pub const NONE: &str = "–";
+
+/// `value` with at least `digits` significant digits and no exponent.
+///
+/// Digits before the point are never rounded away: 12345 with 3 digits stays `12345`.
+pub fn significant(value: f64, digits: usize) -> String {
+    if !value.is_finite() {
+        return NONE.into();
+    }
+    if value == 0.0 {
+        return "0".into();
+    }
+    let before_point = value.abs().log10().floor() as i64 + 1;
+    let decimals = (digits as i64 - before_point).clamp(0, 9) as usize;
+    let text = format!("{value:.decimals$}");
+    // 9.996 with 3 digits rounds to `10.00`: one decimal too many.
+    let rounded_up = text.parse::<f64>().is_ok_and(|v| v.abs() >= 10f64.powi(before_point as i32));
+    if decimals > 0 && rounded_up { format!("{value:.*}", decimals - 1) } else { text }
+}
+
+/// Milliseconds, without the unit: three significant digits.
+pub fn ms(value: f64) -> String {
+    significant(value, 3)
+}
+
+/// Milliseconds with a unit that suits the size: `835 µs`, `12.3 ms`, `4.56 s`.
+pub fn duration_ms(value: f64) -> String {
+    match value.abs() {
+        v if v >= 9_999.5 => format!("{} s", significant(value / 1e3, 3)),
+        v if v < 1.0 => format!("{} µs", significant(value * 1e3, 3)),
+        _ => format!("{} ms", ms(value)),
+    }
+}
+
+/// A fraction as a percentage: `4.2 %`, `31 %`.
+pub fn percent(fraction: f64) -> String {
+    if !fraction.is_finite() {
+        return NONE.into();
+    }
+    let value = fraction * 100.0;
+    let decimals = usize::from(value.abs() < 9.95);
+    format!("{value:.decimals$} %")
+}
+
+/// A signed fraction as a percentage: `+4.2 %`, `−3.1 %`.
+pub fn signed_percent(fraction: f64) -> String {
+    let sign = if fraction < 0.0 { "−" } else { "+" };
+    format!("{sign}{}", percent(fraction.abs()))
+}
+
+/// Bytes with a binary prefix: `638 MiB`, `1.23 GiB`.
+pub fn bytes(value: u64) -> String {
+    scaled(value as f64, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB"])
+}
+
+/// A count with a decimal prefix: `1.10 B` parameters, `135 M`.
+pub fn count(value: u64) -> String {
+    if value < 1000 {
+        return value.to_string();
+    }
+    scaled(value as f64, 1000.0, &["", "K", "M", "B", "T"])
+}
+
+/// Arithmetic: `2.20 GFLOP`.
+pub fn flop(value: u64) -> String {
+    scaled(value as f64, 1000.0, &["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP"])
+}
+
+/// A rate of arithmetic: `85.1 GFLOP/s`.
+pub fn flop_per_second(value: f64) -> String {
+    scaled(value, 1000.0, &["FLOP/s", "kFLOP/s", "MFLOP/s", "GFLOP/s", "TFLOP/s"])
+}
+
+/// A rate of memory traffic: `12.3 GB/s`.
+pub fn bytes_per_second(value: f64) -> String {
+    scaled(value, 1000.0, &["B/s", "kB/s", "MB/s", "GB/s", "TB/s"])
+}
+
+/// Seconds of any size: `35 ns`, `12.0 µs`.
+pub fn seconds(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        v if v < 1e-6 => format!("{} ns", significant(value * 1e9, 3)),
+        v if v < 1e-3 => format!("{} µs", significant(value * 1e6, 3)),
+        v if v < 1.0 => format!("{} ms", significant(value * 1e3, 3)),
+        _ => format!("{} s", significant(value, 3)),
+    }
+}
+
+/// The interval of an estimate in ms, without the unit: `41.1 – 48.9`.
+pub fn interval_ms(estimate: &Estimate) -> String {
+    format!("{} – {}", ms(estimate.lower), ms(estimate.upper))
+}
+
+/// `write(value)`, or a dash where there is none.
+pub fn or_none<T>(value: Option<T>, write: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| NONE.into(), write)
+}
+
+fn scaled(value: f64, base: f64, units: &[&str]) -> String {
+    let mut value = value;
+    let mut index = 0;
+    while value.abs() >= base && index + 1 < units.len() {
+        value /= base;
+        index += 1;
+    }
+    let number = if index == 0 { significant(value, 1) } else { significant(value, 3) };
+    format!("{number} {}", units[index]).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn significant_digits_never_use_an_exponent() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.001_234, "0.00123"),
+            (1.234, "1.23"),
+            (9.996, "10.0"),
+            (12.34, "12.3"),
+            (99.96, "100"),
+            (123.4, "123"),
+            (12_345.0, "12345"),
+            (f64::NAN, NONE),
+        ] {
+            assert_eq!(significant(value, 3), text, "{value}");
+        }
+    }
+
+    #[test]
+    fn bytes_counts_and_rates() {
+        assert_eq!(bytes(668_788_096), "638 MiB");
+        assert_eq!(bytes(4_920_739_232), "4.58 GiB");
+        assert_eq!(bytes(12), "12 B");
+        assert_eq!(count(1_100_048_384), "1.10 B");
+        assert_eq!(count(134_515_008), "135 M");
+        assert_eq!(count(7), "7");
+        assert_eq!(flop(2_200_000_000), "2.20 GFLOP");
+        assert_eq!(flop_per_second(8.51e10), "85.1 GFLOP/s");
+        assert_eq!(bytes_per_second(1.23e10), "12.3 GB/s");
+        assert_eq!(seconds(1.2e-5), "12.0 µs");
+    }
+
+    #[test]
+    fn percentages() {
+        assert_eq!(percent(0.042), "4.2 %");
+        assert_eq!(percent(0.0997), "10 %");
+        assert_eq!(percent(0.314), "31 %");
+        assert_eq!(signed_percent(-0.031), "−3.1 %");
+        assert_eq!(signed_percent(0.2), "+20 %");
+    }
+
+    #[test]
+    fn durations_choose_their_unit() {
+        assert_eq!(duration_ms(0.835), "835 µs");
+        assert_eq!(duration_ms(12.34), "12.3 ms");
+        assert_eq!(duration_ms(12_345.0), "12.3 s");
+    }
+}

@@ -1,0 +1,171 @@
+//! A validation: errors by hold-out and phase with the baselines beside, then the worst cases.
+
+use std::collections::BTreeSet;
+
+use foretoken_spec::{GroupError, ValidationCase, ValidationReport};
+
+use crate::{Records, Report, Sheet, units};
+
+/// Cases that the table lists.
+const WORST_CASES: usize = 10;
+
+impl Report for ValidationReport {
+    fn sheets(&self) -> Vec<Sheet> {
+        let mut sheets = vec![error_sheet(self), baseline_sheet(self)];
+        sheets.retain(|sheet| !sheet.rows.is_empty());
+        if !self.cases.is_empty() {
+            sheets.push(worst_sheet(&self.cases));
+        }
+        let mut end = Sheet::new("", &[]);
+        for warning in &self.warnings {
+            end.note(format!("warning: {warning}"));
+        }
+        end.note(format!("data: {}", self.data.join(", ")));
+        sheets.push(end);
+        sheets
+    }
+
+    fn records(&self) -> Records {
+        let mut records = Records::new(&[
+            "hold_out",
+            "held_out",
+            "model",
+            "quant",
+            "phase",
+            "n_tokens",
+            "kv_len",
+            "loads",
+            "observed_ms",
+            "predicted_ms",
+            "lower_ms",
+            "upper_ms",
+            "error",
+            "noise",
+        ]);
+        for case in &self.cases {
+            records.rows.push(vec![
+                case.hold_out.name().into(),
+                case.held_out.clone(),
+                case.model.clone(),
+                case.quant.clone(),
+                case.phase.name().into(),
+                case.n_tokens.to_string(),
+                case.kv_len.to_string(),
+                case.loads.to_string(),
+                case.observed_ms.to_string(),
+                case.predicted_ms.to_string(),
+                case.lower_ms.to_string(),
+                case.upper_ms.to_string(),
+                case.error.to_string(),
+                crate::sheet::cell(case.noise),
+            ]);
+        }
+        records
+    }
+}
+
+fn held_out(group: &GroupError) -> String {
+    match &group.group {
+        Some(name) => format!("{} ({name}, {} rows)", group.hold_out.name(), group.rows),
+        None => group.hold_out.name().into(),
+    }
+}
+
+fn error_sheet(report: &ValidationReport) -> Sheet {
+    let mut sheet = Sheet::new(
+        format!("error on held-out groups · {}", report.device),
+        &[
+            "held out",
+            "phase",
+            ">n",
+            ">MdAPE",
+            ">MAPE",
+            ">p90",
+            ">max",
+            ">bias",
+            ">±10 %",
+            ">coverage",
+            ">noise floor",
+        ],
+    );
+    for group in &report.groups {
+        sheet.row([
+            held_out(group),
+            group.phase.name().into(),
+            group.n.to_string(),
+            units::percent(group.mdape),
+            units::percent(group.mape),
+            units::percent(group.p90_ape),
+            units::percent(group.max_ape),
+            units::signed_percent(group.bias),
+            units::percent(group.within_10pct),
+            format!(
+                "{} of {}",
+                units::percent(group.coverage),
+                units::percent(group.interval_level)
+            ),
+            units::or_none(group.noise_floor, units::percent),
+        ]);
+    }
+    sheet
+}
+
+fn baseline_sheet(report: &ValidationReport) -> Sheet {
+    let names: BTreeSet<&str> =
+        report.groups.iter().flat_map(|g| g.baselines.keys().map(String::as_str)).collect();
+    if names.is_empty() {
+        return Sheet::new("", &[]);
+    }
+    let numbers: Vec<String> = names.iter().map(|name| format!(">{name}")).collect();
+    let mut headers = vec!["held out", "phase", ">foretoken"];
+    headers.extend(numbers.iter().map(String::as_str));
+    let mut sheet = Sheet::new("median absolute error beside the baselines", &headers);
+    for group in &report.groups {
+        let baselines = names.iter().map(|name| {
+            units::or_none(group.baselines.get(*name), |baseline| {
+                let partial = if baseline.n < group.n { "*" } else { "" };
+                format!("{}{partial}", units::percent(baseline.mdape))
+            })
+        });
+        let own = [held_out(group), group.phase.name().into(), units::percent(group.mdape)];
+        sheet.row(own.into_iter().chain(baselines));
+    }
+    let partial = |group: &GroupError| group.baselines.values().any(|b| b.n < group.n);
+    if report.groups.iter().any(partial) {
+        sheet.note("* this baseline could not answer every case.");
+    }
+    sheet
+}
+
+fn worst_sheet(cases: &[ValidationCase]) -> Sheet {
+    let mut worst: Vec<&ValidationCase> = cases.iter().collect();
+    worst.sort_by(|a, b| b.error.abs().total_cmp(&a.error.abs()));
+    let mut sheet = Sheet::new(
+        format!("worst of {} cases", cases.len()),
+        &[
+            "held out",
+            "model",
+            "quant",
+            "phase",
+            ">tokens",
+            ">depth",
+            ">predicted ms",
+            ">observed ms",
+            ">error",
+        ],
+    );
+    for case in worst.into_iter().take(WORST_CASES) {
+        sheet.row([
+            case.hold_out.name().into(),
+            case.model.clone(),
+            case.quant.clone(),
+            case.phase.name().into(),
+            case.n_tokens.to_string(),
+            case.kv_len.to_string(),
+            units::ms(case.predicted_ms),
+            units::ms(case.observed_ms),
+            units::signed_percent(case.error),
+        ]);
+    }
+    sheet
+}
