@@ -1,1 +1,21 @@
-//! cost
+//! What a forward pass costs an engine: FLOP, bytes and calls of every operation.
+//!
+//! [`pass_cost`] is the single function that turns (model, engine, pass) into named features;
+//! the fit and the prediction both call it, so they cannot drift apart. Everything is pure:
+//! on a valid [`ModelSpec`](foretoken_spec::ModelSpec) nothing here can fail.
+//! `docs/cost-model.md` has every formula with its symbols and sources.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod attention;
+mod class;
+mod engine;
+mod memory;
+mod ops;
+mod roofline;
+
+pub use class::{KernelClass, KernelPath, Regime};
+pub use engine::{EngineProfile, Isa, X86Level};
+pub use memory::{MemoryParts, kv_cache_bytes, memory_parts};
+pub use ops::{Feature, OpCost, PassCost, pass_cost, sampling_cost};
+pub use roofline::{Bounded, roofline};

@@ -1,1 +1,19 @@
-//! fit
+//! Fits a calibration to measurements, and validates it on groups that it has not seen.
+//!
+//! This is the only crate that knows linfa and ndarray. Validation refits without each held-out
+//! group, form and intervals included, so it lives beside the fit; both predict through
+//! [`foretoken_predict::Predictor`], the code that users call.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod baselines;
+mod calibrate;
+mod error;
+mod rows;
+mod solver;
+mod terms;
+mod validate;
+
+pub use calibrate::{FitInput, INTERVAL_LEVEL, fit};
+pub use error::FitError;
+pub use validate::validate;

@@ -1,1 +1,11 @@
-//! predict
+//! From a calibration and a model to a prediction with its interval, basis and extrapolations.
+//!
+//! Predicting takes dot products only: no regression library is linked, no file is opened.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod answer;
+mod predictor;
+
+pub use answer::{Asked, predict};
+pub use predictor::{OpSeconds, PassPrediction, PredictError, Predictor};

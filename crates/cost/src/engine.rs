@@ -1,0 +1,233 @@
+//! Engine profiles: how an engine stores, executes and keeps weights.
+//!
+//! The facts are read in candle-core 0.11.1, `quantized/{mod,repack,repack_x86}.rs`.
+
+use foretoken_spec::{DeviceInfo, TensorType};
+
+use crate::KernelPath;
+
+/// Levels of candle's x86 kernels, chosen at run time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum X86Level {
+    /// Neither AVX2 nor FMA: scalar dot products.
+    None,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-VNNI.
+    AvxVnni,
+    /// AVX-512-VNNI.
+    Avx512Vnni,
+}
+
+/// What decides which kernel an engine takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isa {
+    /// x86-64.
+    X86 {
+        /// Level of the vector kernels.
+        level: X86Level,
+        /// Whether AMX with 8-bit integers is there.
+        amx: bool,
+    },
+    /// 64-bit Arm.
+    Arm {
+        /// Whether the `dotprod` or `i8mm` instructions are there.
+        dotprod: bool,
+    },
+    /// Anything else: stored rows only.
+    Other,
+}
+
+/// How an engine stores, executes and keeps weights on a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineProfile {
+    /// What decides which kernel is taken.
+    pub isa: Isa,
+    /// Allocations of this many bytes and more are mapped afresh each time, so that every page
+    /// of them faults: glibc raises its threshold to 32 MiB and no further
+    /// (`M_MMAP_THRESHOLD`, `mallopt(3)`). `None` where the allocator is not glibc's.
+    pub fresh_mapping_bytes: Option<u64>,
+}
+
+/// Largest value that glibc's dynamic mmap threshold reaches on 64-bit systems.
+const GLIBC_MAX_MMAP_THRESHOLD: u64 = 32 << 20;
+
+/// Rows of one repacked x86 tile.
+const X86_TILE_ROWS: u64 = 16;
+
+impl EngineProfile {
+    /// candle 0.11 on this device.
+    pub fn candle(device: &DeviceInfo) -> Self {
+        let has = |name: &str| device.isa.iter().any(|flag| flag == name);
+        let isa = match device.arch.as_str() {
+            "x86_64" => {
+                let level = if has("avx512f") && has("avx512vnni") {
+                    X86Level::Avx512Vnni
+                } else if has("avxvnni") && has("avx2") {
+                    X86Level::AvxVnni
+                } else if has("avx2") && has("fma") {
+                    X86Level::Avx2
+                } else {
+                    X86Level::None
+                };
+                Isa::X86 { level, amx: has("amx-int8") }
+            }
+            "aarch64" => Isa::Arm { dotprod: has("dotprod") || has("i8mm") },
+            _ => Isa::Other,
+        };
+        let glibc = device.os.to_lowercase().contains("linux");
+        Self { isa, fresh_mapping_bytes: glibc.then_some(GLIBC_MAX_MMAP_THRESHOLD) }
+    }
+
+    /// The kernel for `n_rows` rows times a `[k, n]` matrix of this type.
+    pub fn kernel(&self, tensor_type: TensorType, n_rows: u32, k: u64, n: u64) -> KernelPath {
+        use TensorType as T;
+        if tensor_type.is_float() {
+            return KernelPath::Gemm;
+        }
+        let tiled = match self.isa {
+            Isa::X86 { level: X86Level::None, .. } | Isa::Other => false,
+            Isa::X86 { level, .. } => {
+                let fits = k > 0 && k.is_multiple_of(256) && n.is_multiple_of(X86_TILE_ROWS);
+                fits && match tensor_type {
+                    T::Q4_K => true,
+                    T::Q6_K => n_rows > 1,
+                    T::Q8_0 => level != X86Level::Avx2,
+                    _ => false,
+                }
+            }
+            Isa::Arm { dotprod } => {
+                dotprod
+                    && match tensor_type {
+                        T::Q4_0 | T::Q8_0 => n.is_multiple_of(4),
+                        T::Q4_K | T::Q5_K | T::Q6_K => n.is_multiple_of(8),
+                        _ => false,
+                    }
+            }
+        };
+        match self.isa {
+            Isa::X86 { amx: true, .. } if tiled && tensor_type == T::Q4_K && n_rows >= 32 => {
+                KernelPath::Amx
+            }
+            _ if tiled => KernelPath::Tiled,
+            _ => KernelPath::RowDot,
+        }
+    }
+
+    /// Bytes that a pass reads of `n_weights` weights of this type through this kernel.
+    ///
+    /// x86 tiles hold 16 rows of one super-block: `Q4_K` 3,072 bytes per 4,096 weights (scales
+    /// and minima unpacked to F32), `Q6_K` 5,120 per 4,096, `Q8_0` 544 per 512. Arm tiles keep
+    /// the stored size. Floating-point weights are dequantized to F32: 4 bytes each.
+    pub fn executed_bytes(&self, tensor_type: TensorType, path: KernelPath, n_weights: u64) -> u64 {
+        let x86 = matches!(self.isa, Isa::X86 { .. });
+        match (path, tensor_type) {
+            (KernelPath::Gemm, _) => 4 * n_weights,
+            (KernelPath::Tiled | KernelPath::Amx, TensorType::Q4_K) if x86 => {
+                n_weights * 3072 / 4096
+            }
+            (KernelPath::Tiled, TensorType::Q6_K) if x86 => n_weights * 5120 / 4096,
+            (KernelPath::Tiled, TensorType::Q8_0) if x86 => n_weights * 544 / 512,
+            _ => tensor_type.bytes(n_weights),
+        }
+    }
+
+    /// Bytes that a `[k, n]` matrix takes in memory once it has been multiplied by one row and,
+    /// unless `one_row_only`, by several: the stored copy and every repacked one.
+    pub fn resident_bytes(
+        &self,
+        tensor_type: TensorType,
+        k: u64,
+        n: u64,
+        one_row_only: bool,
+    ) -> u64 {
+        let n_weights = k * n;
+        if tensor_type.is_float() {
+            return 4 * n_weights;
+        }
+        let mut bytes = tensor_type.bytes(k) * n;
+        let rows: &[u32] = if one_row_only { &[1] } else { &[1, 4, 512] };
+        let mut packed = Vec::new();
+        for &n_rows in rows {
+            let path = self.kernel(tensor_type, n_rows, k, n);
+            if matches!(path, KernelPath::Tiled | KernelPath::Amx) && !packed.contains(&path) {
+                packed.push(path);
+                bytes += self.executed_bytes(tensor_type, path, n_weights);
+            }
+        }
+        bytes
+    }
+
+    /// Bytes of one element of the KV cache: candle's llama reader keeps F32.
+    pub fn kv_element_bytes(&self) -> u64 {
+        4
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) const ZEN5: EngineProfile = EngineProfile {
+        isa: Isa::X86 { level: X86Level::Avx512Vnni, amx: false },
+        fresh_mapping_bytes: Some(32 << 20),
+    };
+
+    #[test]
+    fn f16_weights_take_four_bytes_in_candle() {
+        assert_eq!(ZEN5.resident_bytes(TensorType::F16, 2048, 2048, false), 4 * 2048 * 2048);
+        let path = ZEN5.kernel(TensorType::F16, 1, 2048, 2048);
+        assert_eq!(ZEN5.executed_bytes(TensorType::F16, path, 100), 400);
+    }
+
+    #[test]
+    fn q4_k_keeps_two_copies_and_reads_the_larger() {
+        let n = 2048 * 2048;
+        assert_eq!(
+            ZEN5.resident_bytes(TensorType::Q4_K, 2048, 2048, false),
+            n * 144 / 256 + n * 3 / 4
+        );
+        assert_eq!(ZEN5.executed_bytes(TensorType::Q4_K, KernelPath::Tiled, n), n * 3 / 4);
+    }
+
+    #[test]
+    fn q6_k_is_tiled_for_many_rows_only() {
+        assert_eq!(ZEN5.kernel(TensorType::Q6_K, 1, 2048, 2048), KernelPath::RowDot);
+        assert_eq!(ZEN5.kernel(TensorType::Q6_K, 2, 2048, 2048), KernelPath::Tiled);
+        let n = 2048 * 2048;
+        assert_eq!(ZEN5.resident_bytes(TensorType::Q6_K, 2048, 2048, true), n * 210 / 256);
+        assert_eq!(
+            ZEN5.resident_bytes(TensorType::Q6_K, 2048, 2048, false),
+            n * 210 / 256 + n * 5 / 4
+        );
+    }
+
+    #[test]
+    fn odd_widths_fall_off_the_tiles() {
+        assert_eq!(ZEN5.kernel(TensorType::Q8_0, 1, 576, 576), KernelPath::RowDot);
+        assert_eq!(ZEN5.kernel(TensorType::Q8_0, 1, 1536, 576), KernelPath::Tiled);
+        assert_eq!(ZEN5.kernel(TensorType::Q8_0, 1, 1536, 570), KernelPath::RowDot);
+    }
+
+    #[test]
+    fn plain_avx2_has_no_q8_0_tiles() {
+        let avx2 = EngineProfile { isa: Isa::X86 { level: X86Level::Avx2, amx: false }, ..ZEN5 };
+        assert_eq!(avx2.kernel(TensorType::Q8_0, 1, 2048, 2048), KernelPath::RowDot);
+        assert_eq!(avx2.kernel(TensorType::Q4_K, 1, 2048, 2048), KernelPath::Tiled);
+    }
+
+    #[test]
+    fn arm_tiles_keep_the_stored_size() {
+        let arm = EngineProfile { isa: Isa::Arm { dotprod: true }, ..ZEN5 };
+        assert_eq!(arm.kernel(TensorType::Q4_0, 1, 2048, 2048), KernelPath::Tiled);
+        assert_eq!(arm.executed_bytes(TensorType::Q4_K, KernelPath::Tiled, 4096), 2304);
+    }
+
+    #[test]
+    fn amx_takes_large_q4_k_prefills() {
+        let amx =
+            EngineProfile { isa: Isa::X86 { level: X86Level::Avx512Vnni, amx: true }, ..ZEN5 };
+        assert_eq!(amx.kernel(TensorType::Q4_K, 64, 2048, 2048), KernelPath::Amx);
+        assert_eq!(amx.kernel(TensorType::Q4_K, 16, 2048, 2048), KernelPath::Tiled);
+    }
+}

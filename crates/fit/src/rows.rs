@@ -1,0 +1,63 @@
+//! The rows of the regressions: one per observed kernel, features beside seconds.
+
+use foretoken_cost::{EngineProfile, Feature, KernelClass, OpCost, pass_cost, sampling_cost};
+use foretoken_observe::Observation;
+use foretoken_spec::{ModelSpec, OpKind};
+
+/// One observed kernel of one configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Row {
+    /// What shares its coefficients.
+    pub class: KernelClass,
+    /// Features of all calls of a pass.
+    pub features: Vec<(Feature, f64)>,
+    /// Observed seconds of all calls of a pass.
+    pub seconds: f64,
+}
+
+/// One observed configuration with its rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    /// What was observed.
+    pub observation: Observation,
+    /// The model's tensor table.
+    pub model: ModelSpec,
+    /// Its kernels.
+    pub rows: Vec<Row>,
+}
+
+/// Pairs every observed kernel with the features of the operation that it is.
+pub(crate) fn cases(observations: Vec<Observation>, engine: &EngineProfile) -> Vec<Case> {
+    observations
+        .into_iter()
+        .map(|observation| {
+            let model = observation.model.to_spec();
+            let cost = pass_cost(&model, engine, observation.pass);
+            let mut rows: Vec<Row> = cost
+                .ops
+                .iter()
+                .filter_map(|op| row(op, kernel_seconds(&observation, op)?))
+                .collect();
+            for op in sampling_cost(&model) {
+                let seconds = match op.op {
+                    OpKind::Softmax => observation.softmax_seconds,
+                    _ => observation.sampling_seconds,
+                };
+                rows.extend(row(&op, seconds));
+            }
+            Case { observation, model, rows }
+        })
+        .collect()
+}
+
+fn kernel_seconds(observation: &Observation, op: &OpCost) -> Option<f64> {
+    let matching = observation.kernels.iter().filter(|kernel| {
+        kernel.op == op.op && kernel.role == op.role && kernel.tensor_type == op.tensor_type
+    });
+    let seconds: f64 = matching.map(|kernel| kernel.seconds).sum();
+    (seconds > 0.0).then_some(seconds)
+}
+
+fn row(op: &OpCost, seconds: f64) -> Option<Row> {
+    (seconds > 0.0).then(|| Row { class: op.class, features: op.features.clone(), seconds })
+}

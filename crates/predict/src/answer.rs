@@ -1,0 +1,225 @@
+//! The answer to `foretoken predict`: every quantity of the contract for one workload.
+
+use foretoken_cost::{memory_parts, roofline};
+use foretoken_spec::{
+    Basis, Bound, Estimate, FlopCount, MemoryPrediction, ModelSpec, OpPrediction, Phase,
+    PredictedDevice, PredictedModel, PredictedWorkload, Prediction, SCHEMA_VERSION, Tier, Workload,
+};
+
+use crate::{OpSeconds, PassPrediction, PredictError, Predictor};
+
+/// What is asked beside model and workload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// Sequences at once; candle's quantized readers run one.
+    pub batch_size: u32,
+    /// Free memory of the device, where it is this machine; else all of it.
+    pub available_bytes: Option<u64>,
+    /// Resident size of the process before any model is loaded.
+    pub process_bytes: u64,
+    /// The MODEL argument as it was given, for the command that verifies.
+    pub model_argument: String,
+}
+
+/// Predicts one workload of one model.
+///
+/// # Errors
+/// Refuses where nothing anchors an operation ([`PredictError::NoAnchor`]).
+pub fn predict(
+    predictor: &Predictor<'_>,
+    model: &ModelSpec,
+    workload: &Workload,
+    asked: &Asked,
+) -> Result<Prediction, PredictError> {
+    let calibration = predictor.calibration();
+    let prefill = workload.prefill().map(|pass| predictor.pass(model, pass)).transpose()?;
+    let decode = workload.decode_midpoint().map(|pass| predictor.pass(model, pass)).transpose()?;
+    let sampling = predictor.sampling(model)?;
+    let sampling_s: f64 = sampling.iter().map(|op| op.seconds).sum();
+
+    let mut extrapolation = Vec::new();
+    let mut estimate = |pass: &PassPrediction, extra_s: f64| {
+        let (sentences, stretch) = outside(predictor, model, pass);
+        for sentence in sentences {
+            if !extrapolation.contains(&sentence) {
+                extrapolation.push(sentence);
+            }
+        }
+        let seconds = pass.seconds + extra_s;
+        milliseconds(predictor.interval(pass.pass.phase(), seconds, pass.tier, stretch))
+    };
+    let prefill_ms = prefill.as_ref().map(|pass| estimate(pass, 0.0));
+    let ttft_ms = prefill.as_ref().map(|pass| estimate(pass, sampling_s));
+    let decode_ms = decode.as_ref().map(|pass| estimate(pass, 0.0));
+    let tpot_ms = decode.as_ref().map(|pass| estimate(pass, sampling_s));
+
+    let tier = [&prefill, &decode].into_iter().flatten().map(|pass| pass.tier).max();
+    let per_second = |tokens: u32, ms: Option<Estimate>| {
+        ms.map(|estimate| f64::from(tokens) / (estimate.point * 1e-3))
+    };
+    Ok(Prediction {
+        schema_version: SCHEMA_VERSION,
+        model: PredictedModel {
+            name: model.name.clone(),
+            architecture: model.shape.architecture.clone(),
+            parameters: model.n_parameters(),
+            weight_bytes: model.weight_bytes(),
+        },
+        quant: model.quant.clone(),
+        device: PredictedDevice {
+            id: calibration.device.id.clone(),
+            backend: calibration.device.backend,
+            threads: calibration.threads,
+            engine: format!("{} {}", calibration.engine.name, calibration.engine.version),
+        },
+        workload: PredictedWorkload {
+            prompt_tokens: workload.prompt_tokens,
+            generated_tokens: workload.generated_tokens,
+            kv_len: workload.depth,
+            batch_size: asked.batch_size,
+        },
+        prefill_tokens_per_second: per_second(workload.prompt_tokens, prefill_ms),
+        decode_tokens_per_second: per_second(1, decode_ms),
+        e2e_ms: end_to_end(ttft_ms, tpot_ms, workload.generated_tokens),
+        prefill_ms,
+        decode_ms,
+        ttft_ms,
+        tpot_ms,
+        memory: memory(predictor, model, workload, asked),
+        flop: FlopCount {
+            prefill: prefill.as_ref().map_or(0, flop),
+            decode_per_token: decode.as_ref().map_or(0, flop),
+        },
+        energy_j: None,
+        ops: ops(predictor, prefill.as_ref(), decode.as_ref(), &sampling),
+        basis: Basis {
+            tier: tier.unwrap_or(Tier::SameQuantization),
+            calibration: Some(calibration.id.clone()),
+            extrapolation,
+        },
+        verify: verify(model, workload, asked, calibration.threads),
+        warnings: warnings(model, workload),
+    })
+}
+
+/// `ttft + (generated − 1) · tpot`; interval ends add up, as the errors of one model go together.
+fn end_to_end(
+    ttft: Option<Estimate>,
+    tpot: Option<Estimate>,
+    generated_tokens: u32,
+) -> Option<Estimate> {
+    let (ttft, tpot) = (ttft?, tpot?);
+    let steps = f64::from(generated_tokens.saturating_sub(1));
+    Some(Estimate {
+        point: ttft.point + steps * tpot.point,
+        lower: ttft.lower + steps * tpot.lower,
+        upper: ttft.upper + steps * tpot.upper,
+        level: ttft.level,
+    })
+}
+
+fn milliseconds(estimate: Estimate) -> Estimate {
+    Estimate {
+        point: 1e3 * estimate.point,
+        lower: 1e3 * estimate.lower,
+        upper: 1e3 * estimate.upper,
+        level: estimate.level,
+    }
+}
+
+fn outside(
+    predictor: &Predictor<'_>,
+    model: &ModelSpec,
+    pass: &PassPrediction,
+) -> (Vec<String>, f64) {
+    let length = match pass.pass.phase() {
+        Phase::Prefill => ("prompt_tokens", f64::from(pass.pass.n_tokens)),
+        Phase::Decode => ("decode_kv_len", f64::from(pass.pass.kv_len)),
+    };
+    predictor.extrapolation(&[
+        length,
+        ("hidden_size", f64::from(model.shape.hidden_size)),
+        ("intermediate_size", f64::from(model.shape.intermediate_size)),
+    ])
+}
+
+fn flop(pass: &PassPrediction) -> u64 {
+    pass.ops.iter().map(|op| op.cost.flop).sum()
+}
+
+fn memory(
+    predictor: &Predictor<'_>,
+    model: &ModelSpec,
+    workload: &Workload,
+    asked: &Asked,
+) -> MemoryPrediction {
+    let parts = memory_parts(model, predictor.engine(), workload);
+    let peak_bytes = parts.total() + asked.process_bytes;
+    MemoryPrediction {
+        weights_bytes: parts.weights,
+        kv_cache_bytes: parts.kv_cache,
+        activation_bytes: parts.activations,
+        peak_bytes,
+        available_bytes: asked.available_bytes,
+        fits: asked.available_bytes.map(|available| peak_bytes <= available),
+    }
+}
+
+fn ops(
+    predictor: &Predictor<'_>,
+    prefill: Option<&PassPrediction>,
+    decode: Option<&PassPrediction>,
+    sampling: &[OpSeconds],
+) -> Vec<OpPrediction> {
+    let ceilings = &predictor.calibration().ceilings;
+    let row = |phase: Phase, op: &OpSeconds| {
+        let bound = if op.overhead_seconds > 0.5 * op.seconds {
+            Bound::Overhead
+        } else {
+            roofline(op.cost.flop, op.cost.bytes, ceilings).bound
+        };
+        OpPrediction {
+            op: op.cost.name(),
+            kind: op.cost.op,
+            phase,
+            ms: 1e3 * op.seconds,
+            bound,
+            arithmetic_intensity: op.cost.arithmetic_intensity(),
+            flop: op.cost.flop,
+            bytes: op.cost.bytes,
+            class: op.class.key(),
+        }
+    };
+    let mut rows = Vec::new();
+    for (phase, pass) in [(Phase::Prefill, prefill), (Phase::Decode, decode)] {
+        if let Some(pass) = pass {
+            rows.extend(pass.ops.iter().chain(sampling).map(|op| row(phase, op)));
+        }
+    }
+    rows
+}
+
+fn verify(model: &ModelSpec, workload: &Workload, asked: &Asked, threads: u32) -> String {
+    let mut command = format!("foretoken measure {}", asked.model_argument);
+    if !matches!(model.source, foretoken_spec::ModelSource::Gguf { .. }) {
+        command.push_str(&format!(" --quant {}", model.quant));
+    }
+    command.push_str(&format!(
+        " --prompt {} --gen {} --depth {} --threads {threads}",
+        workload.prompt_tokens, workload.generated_tokens, workload.depth
+    ));
+    command
+}
+
+fn warnings(model: &ModelSpec, workload: &Workload) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if workload.total_tokens() > model.shape.context_length {
+        warnings.push(format!(
+            "{} tokens are beyond the model's context of {}: the text would be poor, the speed is \
+             as predicted",
+            workload.total_tokens(),
+            model.shape.context_length
+        ));
+    }
+    warnings
+}
