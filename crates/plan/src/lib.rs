@@ -1,0 +1,222 @@
+//! The design of a calibration: which synthetic models to run, with which workloads.
+//!
+//! A mini-model has the layers of a real model, but few of them, and each layer stores its
+//! matrices in another tensor type. The probes time every matmul in place, so that one load
+//! serves all types at once. The widths and head shapes are spread over what real models have
+//! without repeating any of the catalogue:
+//!
+//! - widths that are not multiples of 256 fall off the fast kernels (SmolLM2-135M, -360M);
+//! - head counts from few to many, with and without grouped queries, for attention and its cache;
+//! - one with so many heads that a 512-token score matrix crosses the allocator's 32 MiB.
+//!
+//! Types whose kernel has no tiles are many times slower per row: they get mini-models of their
+//! own with short prompts, which is enough as their time is linear in the rows.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+use foretoken_cost::{EngineProfile, KernelPath};
+use foretoken_gguf::mix;
+use foretoken_spec::{
+    ModelShape, ModelSource, ModelSpec, QuantScheme, TensorRole, TensorType, Workload,
+};
+
+/// A synthetic model with what to run on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MiniPlan {
+    /// The model.
+    pub model: ModelSpec,
+    /// Its workloads.
+    pub workloads: Vec<Workload>,
+}
+
+/// `(name, hidden, heads, kv_heads, intermediate, vocab)`; the head width is hidden / heads.
+type MiniShape = (&'static str, u32, u32, u32, u32, u32);
+
+/// Shapes of the mini-models: none is a row of the catalogue.
+const SHAPES: &[MiniShape] = &[
+    ("704", 704, 11, 11, 1792, 32000),
+    ("768", 768, 12, 4, 2048, 49152),
+    ("1536", 1536, 12, 4, 4096, 32000),
+    ("1792", 1792, 28, 28, 7168, 32000),
+    ("2560", 2560, 40, 8, 6912, 64000),
+    ("3328", 3328, 26, 26, 8960, 32000),
+];
+
+/// Weights of a mini-model are several times the last-level cache, so that a pass streams them
+/// from memory as a real model does.
+const CACHES_STREAMED: u64 = 3;
+/// Assumed where the last-level cache is not known.
+const DEFAULT_CACHE_BYTES: u64 = 32 << 20;
+/// A mini-model stays below this much memory, as the engine keeps it.
+const MOST_RESIDENT_BYTES: u64 = 3 << 30;
+/// Most layers of a mini-model.
+const MOST_LAYERS: u32 = 48;
+
+/// The mini-models for these quantization schemes on this engine and last-level cache.
+pub fn mini_models(
+    schemes: &[QuantScheme],
+    engine: &EngineProfile,
+    cache_bytes: Option<u64>,
+) -> Vec<MiniPlan> {
+    let streamed = CACHES_STREAMED * cache_bytes.unwrap_or(DEFAULT_CACHE_BYTES);
+    let mut plans = Vec::new();
+    for shape in SHAPES {
+        let hidden = u64::from(shape.1);
+        let mut types: Vec<TensorType> =
+            wanted_types(schemes).into_iter().map(|t| mix::fit_to_row(t, hidden)).collect();
+        types.sort_unstable();
+        types.dedup();
+        let is_slow = |t: &TensorType| engine.kernel(*t, 512, hidden, hidden) == KernelPath::RowDot;
+        let (slow, fast): (Vec<TensorType>, Vec<TensorType>) = types.into_iter().partition(is_slow);
+        if !fast.is_empty() {
+            plans.push(plan(shape, "fast", &fast, engine, streamed, &FAST_WORKLOADS));
+        }
+        if !slow.is_empty() {
+            plans.push(plan(shape, "slow", &slow, engine, streamed, &SLOW_WORKLOADS));
+        }
+    }
+    plans
+}
+
+/// `(prompt, generated, depth)` for kernels that are fast with many rows.
+const FAST_WORKLOADS: [(u32, u32, u32); 4] = [(32, 8, 0), (128, 8, 0), (512, 8, 0), (128, 8, 1024)];
+/// The same for kernels whose time is linear in the rows.
+const SLOW_WORKLOADS: [(u32, u32, u32); 2] = [(8, 8, 0), (48, 8, 0)];
+
+/// Base types of the schemes, and Q6_K, which every k-quant file has.
+fn wanted_types(schemes: &[QuantScheme]) -> Vec<TensorType> {
+    let mut types = Vec::new();
+    for &scheme in schemes {
+        let base = mix::base_type(scheme);
+        // Floating-point weights are all dequantized to F32: one of them stands for the others.
+        types.push(if base.is_float() { TensorType::F16 } else { base });
+        if !base.is_float() && base != TensorType::Q8_0 {
+            types.push(TensorType::Q6_K);
+        }
+    }
+    types
+}
+
+fn plan(
+    &(name, hidden_size, n_heads, n_kv_heads, intermediate_size, vocab_size): &MiniShape,
+    kind: &str,
+    types: &[TensorType],
+    engine: &EngineProfile,
+    streamed_bytes: u64,
+    workloads: &[(u32, u32, u32)],
+) -> MiniPlan {
+    let mut shape = ModelShape {
+        architecture: "llama".into(),
+        n_layers: types.len() as u32,
+        hidden_size,
+        n_heads,
+        n_kv_heads,
+        head_dim: hidden_size / n_heads,
+        intermediate_size,
+        vocab_size,
+        context_length: 4096,
+        tied_embeddings: false,
+        rope_freqs: false,
+        rope_freq_base: 10_000.0,
+        rms_norm_eps: 1e-5,
+    };
+    let build = |shape: &ModelShape| mixed_model(&format!("mini-{name}-{kind}"), shape, types);
+    let pattern = types.len() as u32;
+    while shape.n_layers + pattern <= MOST_LAYERS
+        && build(&shape).weight_bytes() < streamed_bytes
+        && resident_bytes(&build(&shape), engine) < MOST_RESIDENT_BYTES / 2
+    {
+        shape.n_layers += pattern;
+    }
+    let workloads = workloads
+        .iter()
+        .map(|&(prompt_tokens, generated_tokens, depth)| Workload {
+            prompt_tokens,
+            generated_tokens,
+            depth,
+        })
+        .collect();
+    MiniPlan { model: build(&shape), workloads }
+}
+
+/// A model whose layers take the types in turn; the LM head takes them too, by model.
+fn mixed_model(name: &str, shape: &ModelShape, types: &[TensorType]) -> ModelSpec {
+    let choose = |role: TensorRole, layer: Option<u32>| {
+        let row = shape.tensor_shape(role).and_then(|dims| dims.first().copied()).unwrap_or(1);
+        let turn = layer.unwrap_or(0) as usize % types.len();
+        match role {
+            role if role.is_vector() => TensorType::F32,
+            TensorRole::TokenEmbedding => mix::fit_to_row(TensorType::Q8_0, row),
+            TensorRole::Output => mix::fit_to_row(TensorType::Q6_K, row),
+            _ => mix::fit_to_row(types[turn], row),
+        }
+    };
+    ModelSpec::from_shape(name, "mini", "mixed", ModelSource::Mini, shape.clone(), choose)
+}
+
+fn resident_bytes(model: &ModelSpec, engine: &EngineProfile) -> u64 {
+    let workload = Workload { prompt_tokens: 512, generated_tokens: 8, depth: 0 };
+    foretoken_cost::memory_parts(model, engine, &workload).total()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use foretoken_cost::{Isa, X86Level};
+
+    const ENGINE: EngineProfile = EngineProfile {
+        isa: Isa::X86 { level: X86Level::Avx512Vnni, amx: false },
+        fresh_mapping_bytes: Some(32 << 20),
+    };
+    const SCHEMES: &[QuantScheme] =
+        &[QuantScheme::Q4_K_M, QuantScheme::Q8_0, QuantScheme::Q4_0, QuantScheme::F16];
+
+    #[test]
+    fn every_wanted_type_and_kernel_occurs_in_three_models() {
+        let plans = mini_models(SCHEMES, &ENGINE, Some(32 << 20));
+        for wanted in [TensorType::Q4_K, TensorType::Q6_K, TensorType::Q8_0, TensorType::Q4_0] {
+            let n = plans
+                .iter()
+                .filter(|plan| {
+                    plan.model
+                        .tensors
+                        .iter()
+                        .any(|t| t.role == TensorRole::AttnQ && t.tensor_type == wanted)
+                })
+                .count();
+            assert!(n >= 3, "{wanted} occurs in {n} models");
+        }
+    }
+
+    #[test]
+    fn mini_models_outgrow_the_cache_and_fit_in_memory() {
+        for plan in mini_models(SCHEMES, &ENGINE, Some(32 << 20)) {
+            let bytes = plan.model.weight_bytes();
+            assert!(bytes > 64 << 20, "{} has {bytes} bytes", plan.model.name);
+            assert!(resident_bytes(&plan.model, &ENGINE) < MOST_RESIDENT_BYTES);
+        }
+    }
+
+    #[test]
+    fn every_row_is_a_whole_number_of_blocks() {
+        for plan in mini_models(SCHEMES, &ENGINE, None) {
+            for tensor in &plan.model.tensors {
+                assert_eq!(tensor.shape[0] % tensor.tensor_type.block_len(), 0, "{}", tensor.name);
+            }
+        }
+    }
+
+    #[test]
+    fn one_design_crosses_the_allocators_threshold() {
+        // 40 heads · 512² · 4 bytes are 42 MB; 28 heads stay below 32 MiB.
+        let crosses = |plan: &MiniPlan| {
+            plan.workloads.iter().any(|w| {
+                let scores = u64::from(plan.model.shape.n_heads)
+                    * u64::from(w.prompt_tokens)
+                    * u64::from(w.prompt_tokens + w.depth);
+                4 * scores >= 32 << 20
+            })
+        };
+        assert!(mini_models(SCHEMES, &ENGINE, None).iter().any(crosses));
+    }
+}
