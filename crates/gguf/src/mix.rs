@@ -104,7 +104,7 @@ fn ffn_down_type(scheme: QuantScheme, shape: &ModelShape, layer: u32) -> TensorT
 }
 
 /// The wanted type, or what replaces it where a row is not a whole number of its blocks.
-fn fit_to_row(wanted: TensorType, row: u64) -> TensorType {
+pub fn fit_to_row(wanted: TensorType, row: u64) -> TensorType {
     if row.is_multiple_of(wanted.block_len()) {
         return wanted;
     }

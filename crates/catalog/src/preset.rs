@@ -1,0 +1,159 @@
+//! Published models by name.
+
+use std::sync::OnceLock;
+
+use foretoken_gguf::mix;
+use foretoken_spec::{ModelShape, ModelSource, ModelSpec, QuantScheme};
+use serde::Deserialize;
+
+use crate::CatalogError;
+
+const PRESETS: &str = include_str!("../presets.toml");
+/// Least similarity (Jaro-Winkler) of a name worth suggesting.
+const LEAST_SIMILARITY: f64 = 0.6;
+/// Most suggestions.
+const MOST_SUGGESTIONS: usize = 3;
+
+/// A published model: its names, its shape and where the shape was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preset {
+    /// Short name: the Hugging Face name in lower case, shortest unambiguous form.
+    pub id: String,
+    /// Other names that find it.
+    pub aliases: Vec<String>,
+    /// Name on Hugging Face.
+    pub hf_name: String,
+    /// Family for grouped validation.
+    pub family: String,
+    /// Where the shape was read.
+    pub source: String,
+    /// Number of weights that was published.
+    pub parameters: u64,
+    /// The shape.
+    pub shape: ModelShape,
+}
+
+impl Preset {
+    /// The model as llama.cpp's quantizer would store it.
+    pub fn spec(&self, scheme: QuantScheme) -> ModelSpec {
+        let source = ModelSource::Preset { id: self.id.clone() };
+        mix::quantized_spec(&self.id, &self.family, source, self.shape.clone(), scheme)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let bare = self.hf_name.rsplit('/').next().unwrap_or_default();
+        [self.id.as_str(), self.hf_name.as_str(), bare]
+            .into_iter()
+            .chain(self.aliases.iter().map(String::as_str))
+    }
+}
+
+/// All presets, in the order of the file: small families first.
+pub fn presets() -> &'static [Preset] {
+    match loaded() {
+        Ok(presets) => presets,
+        Err(_) => &[],
+    }
+}
+
+/// The preset of this id, alias or Hugging Face name, in any case.
+///
+/// # Errors
+/// No preset has this name; the error names the nearest ones.
+pub fn find(id: &str) -> Result<&'static Preset, CatalogError> {
+    let presets = match loaded() {
+        Ok(presets) => presets,
+        Err(error) => return Err(CatalogError::Presets(error.clone())),
+    };
+    let wanted = id.trim();
+    presets
+        .iter()
+        .find(|preset| preset.names().any(|name| name.eq_ignore_ascii_case(wanted)))
+        .ok_or_else(|| CatalogError::UnknownPreset {
+            name: wanted.to_owned(),
+            nearest: nearest(presets, wanted),
+        })
+}
+
+fn nearest(presets: &'static [Preset], wanted: &str) -> Vec<&'static str> {
+    let wanted = wanted.to_lowercase();
+    let mut scored: Vec<(f64, &str)> = presets
+        .iter()
+        .map(|preset| {
+            let similarity = |name: &str| strsim::jaro_winkler(&name.to_lowercase(), &wanted);
+            (preset.names().map(similarity).fold(0.0, f64::max), preset.id.as_str())
+        })
+        .filter(|&(similarity, _)| similarity >= LEAST_SIMILARITY)
+        .collect();
+    scored.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    scored.into_iter().take(MOST_SUGGESTIONS).map(|(_, id)| id).collect()
+}
+
+fn loaded() -> &'static Result<Vec<Preset>, toml::de::Error> {
+    static LOADED: OnceLock<Result<Vec<Preset>, toml::de::Error>> = OnceLock::new();
+    LOADED.get_or_init(|| {
+        let file: PresetFile = toml::from_str(PRESETS)?;
+        Ok(file.preset.into_iter().map(PresetRow::into_preset).collect())
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PresetFile {
+    preset: Vec<PresetRow>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PresetRow {
+    id: String,
+    aliases: Vec<String>,
+    hf_name: String,
+    family: String,
+    source: String,
+    parameters: u64,
+    shape: ShapeRow,
+}
+
+/// A [`ModelShape`] without the architecture, which is the same for all presets so far.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShapeRow {
+    n_layers: u32,
+    hidden_size: u32,
+    n_heads: u32,
+    n_kv_heads: u32,
+    head_dim: u32,
+    intermediate_size: u32,
+    vocab_size: u32,
+    context_length: u32,
+    tied_embeddings: bool,
+    rope_freqs: bool,
+    rope_freq_base: f32,
+    rms_norm_eps: f32,
+}
+
+impl PresetRow {
+    fn into_preset(self) -> Preset {
+        let Self { id, aliases, hf_name, family, source, parameters, shape } = self;
+        let shape = ModelShape {
+            architecture: "llama".to_owned(),
+            n_layers: shape.n_layers,
+            hidden_size: shape.hidden_size,
+            n_heads: shape.n_heads,
+            n_kv_heads: shape.n_kv_heads,
+            head_dim: shape.head_dim,
+            intermediate_size: shape.intermediate_size,
+            vocab_size: shape.vocab_size,
+            context_length: shape.context_length,
+            tied_embeddings: shape.tied_embeddings,
+            rope_freqs: shape.rope_freqs,
+            rope_freq_base: shape.rope_freq_base,
+            rms_norm_eps: shape.rms_norm_eps,
+        };
+        Preset { id, aliases, hf_name, family, source, parameters, shape }
+    }
+}
+
+#[cfg(test)]
+mod tests;
