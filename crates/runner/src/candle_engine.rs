@@ -1,0 +1,326 @@
+//! The candle engine: `quantized_llama` of candle-transformers, unmodified.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use candle_core::quantized::gguf_file::Content;
+use candle_core::{Device, Tensor};
+use candle_transformers::generation::{LogitsProcessor, Sampling};
+use candle_transformers::models::quantized_llama::ModelWeights;
+use foretoken_gguf::synth::SyntheticGguf;
+use foretoken_spec::{
+    DeviceInfo, EngineInfo, ModelSource, ModelSpec, PassSample, ReferenceSample, Workload,
+};
+
+use crate::error::one_line;
+use crate::kernels::{TypeTable, self_times};
+use crate::probe::{self, SpanEvent};
+use crate::reference::Reference;
+use crate::usage::process_usage;
+use crate::{
+    Engine, KernelPass, LoadedModel, MachineState, RunError, check_model, check_workload,
+    device_info, memory, threads_in_effect,
+};
+
+/// Version of candle, as Cargo.toml asks for it.
+const CANDLE_VERSION: &str = "0.11.1";
+
+/// Size of the read buffer over a model file, bytes: candle reads tensor by tensor.
+const READ_BUFFER_BYTES: usize = 1 << 20;
+
+/// How the next token is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SamplingMode {
+    /// Softmax at temperature 1.0 and a draw.
+    Temperature {
+        /// Seed of the draw.
+        seed: u64,
+    },
+    /// The largest logit; there is no softmax.
+    Greedy,
+}
+
+/// Whether loaded models carry probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probing {
+    /// Passes can be probed.
+    Installed,
+    /// The plain model, for a baseline.
+    Absent,
+}
+
+/// Runs models with candle on the processor.
+pub struct CandleEngine {
+    device: DeviceInfo,
+    threads: u32,
+    sampling: SamplingMode,
+    probing: Probing,
+    reference: Reference,
+    created: Instant,
+}
+
+impl CandleEngine {
+    /// The engine of this process, with probes.
+    pub fn new(sampling: SamplingMode) -> Self {
+        let device = device_info();
+        let threads = threads_in_effect();
+        Self {
+            reference: Reference::new(threads, device.l3_bytes),
+            device,
+            threads,
+            sampling,
+            probing: Probing::Installed,
+            created: Instant::now(),
+        }
+    }
+
+    /// The same engine with or without probes in the models that it loads.
+    pub fn with_probing(mut self, probing: Probing) -> Self {
+        self.probing = probing;
+        self
+    }
+
+    fn weights(&self, model: &ModelSpec) -> Result<ModelWeights, RunError> {
+        match &model.source {
+            ModelSource::Gguf { path } => {
+                let path = Path::new(path);
+                let file = File::open(path)
+                    .map_err(|source| RunError::Open { path: path.to_owned(), source })?;
+                self.read(model, BufReader::with_capacity(READ_BUFFER_BYTES, file))
+            }
+            ModelSource::Preset { .. } | ModelSource::Config { .. } | ModelSource::Mini => {
+                self.read(model, SyntheticGguf::new(model))
+            }
+        }
+    }
+
+    fn read(
+        &self,
+        model: &ModelSpec,
+        mut source: impl Read + Seek,
+    ) -> Result<ModelWeights, RunError> {
+        let mut read = || {
+            let content = Content::read(&mut source)?;
+            ModelWeights::from_gguf(content, &mut source, &Device::Cpu)
+        };
+        let loaded = match self.probing {
+            Probing::Installed => probe::with_probes(read),
+            Probing::Absent => read(),
+        };
+        loaded
+            .map_err(|error| RunError::Load { model: model.name.clone(), reason: one_line(&error) })
+    }
+}
+
+impl Engine for CandleEngine {
+    fn info(&self) -> EngineInfo {
+        EngineInfo { name: "candle".to_owned(), version: CANDLE_VERSION.to_owned() }
+    }
+
+    fn device(&self) -> &DeviceInfo {
+        &self.device
+    }
+
+    fn threads(&self) -> u32 {
+        self.threads
+    }
+
+    fn check(&self, model: &ModelSpec, workload: &Workload) -> Result<(), RunError> {
+        check_model(model)?;
+        check_workload(workload)
+    }
+
+    fn load(&mut self, model: &ModelSpec) -> Result<Box<dyn LoadedModel>, RunError> {
+        check_model(model)?;
+        let start = Instant::now();
+        let weights = self.weights(model)?;
+        let load_ns = nanos(start.elapsed());
+        let sampling = match self.sampling {
+            SamplingMode::Temperature { seed } => {
+                LogitsProcessor::from_sampling(seed, Sampling::All { temperature: 1.0 })
+            }
+            SamplingMode::Greedy => LogitsProcessor::from_sampling(0, Sampling::ArgMax),
+        };
+        Ok(Box::new(LoadedCandle {
+            // A clone shares the weights; it is what "empty cache, no masks" means later.
+            fresh: weights.clone(),
+            weights,
+            saved: None,
+            sampling,
+            probing: self.probing,
+            types: TypeTable::new(model),
+            kv_bytes_per_token: model.shape.kv_bytes_per_token(size_of::<f32>() as u64),
+            load_ns,
+            kv_len: 0,
+            token: 0,
+            recorded: None,
+        }))
+    }
+
+    fn reference(&mut self) -> ReferenceSample {
+        self.reference.run()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.created.elapsed()
+    }
+
+    fn machine_state(&self) -> MachineState {
+        MachineState::now(self.reference.buffer_bytes())
+    }
+
+    fn reset_peak_memory(&self) {
+        memory::reset_peak();
+    }
+}
+
+/// A model in candle, with its KV cache.
+struct LoadedCandle {
+    weights: ModelWeights,
+    fresh: ModelWeights,
+    saved: Option<Saved>,
+    sampling: LogitsProcessor,
+    probing: Probing,
+    types: TypeTable,
+    kv_bytes_per_token: u64,
+    load_ns: u64,
+    kv_len: u32,
+    token: u32,
+    recorded: Option<Recorded>,
+}
+
+/// A state to go back to. It shares the weights and keeps its own cache alive.
+struct Saved {
+    weights: ModelWeights,
+    kv_len: u32,
+}
+
+/// What the probes saw of the last pass.
+struct Recorded {
+    events: Vec<SpanEvent>,
+    start: Instant,
+    end: Instant,
+}
+
+/// The moments of one forward pass, and its logits.
+struct ForwardPass {
+    logits: Tensor,
+    start: Instant,
+    copy_start: Instant,
+    end: Instant,
+}
+
+impl LoadedCandle {
+    fn run_forward(&mut self, tokens: &[u32], kv_len: u32) -> candle_core::Result<ForwardPass> {
+        let start = Instant::now();
+        let input = Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?;
+        let logits = self.weights.forward(&input, kv_len as usize)?.squeeze(0)?;
+        let copy_start = Instant::now();
+        let on_host = logits.to_vec1::<f32>()?;
+        let end = Instant::now();
+        drop(std::hint::black_box(on_host));
+        Ok(ForwardPass { logits, start, copy_start, end })
+    }
+
+    /// Draws a token; returns it with the times of softmax and draw.
+    fn sample(&mut self, logits: &Tensor) -> candle_core::Result<(u32, Duration, Duration)> {
+        let start = Instant::now();
+        let mut after_softmax = None;
+        let token = self.sampling.sample_f(logits, |_| after_softmax = Some(Instant::now()))?;
+        let end = Instant::now();
+        let drawn_from = after_softmax.unwrap_or(start);
+        Ok((token, drawn_from.duration_since(start), end.duration_since(drawn_from)))
+    }
+}
+
+impl LoadedModel for LoadedCandle {
+    fn load_ns(&self) -> u64 {
+        self.load_ns
+    }
+
+    fn reset(&mut self) {
+        self.weights = self.fresh.clone();
+        self.kv_len = 0;
+    }
+
+    fn snapshot(&mut self) {
+        self.saved = Some(Saved { weights: self.weights.clone(), kv_len: self.kv_len });
+    }
+
+    fn restore(&mut self) {
+        match &self.saved {
+            Some(saved) => {
+                self.weights = saved.weights.clone();
+                self.kv_len = saved.kv_len;
+            }
+            None => self.reset(),
+        }
+    }
+
+    fn forget_snapshot(&mut self) {
+        self.saved = None;
+    }
+
+    fn snapshot_bytes(&self) -> u64 {
+        self.saved.as_ref().map_or(0, |s| u64::from(s.kv_len) * self.kv_bytes_per_token)
+    }
+
+    fn forward(
+        &mut self,
+        tokens: &[u32],
+        kv_len: u32,
+        probe: bool,
+    ) -> Result<PassSample, RunError> {
+        let n_tokens = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
+        let failed = |error: candle_core::Error| RunError::Pass {
+            n_tokens,
+            kv_len,
+            reason: one_line(&error),
+        };
+        let probed = probe && self.probing == Probing::Installed;
+        self.recorded = None;
+        let before = process_usage();
+        if probed {
+            probe::start_recording();
+        }
+        let pass = self.run_forward(tokens, kv_len);
+        let events = if probed { probe::stop_recording() } else { Vec::new() };
+        let pass = pass.map_err(failed)?;
+        let (token, softmax, sampling) = self.sample(&pass.logits).map_err(failed)?;
+        let after = process_usage();
+        self.token = token;
+        self.kv_len = kv_len.saturating_add(n_tokens);
+        if probed {
+            self.recorded = Some(Recorded { events, start: pass.start, end: pass.end });
+        }
+        Ok(PassSample {
+            n_tokens,
+            kv_len,
+            forward_ns: nanos(pass.end.duration_since(pass.start)),
+            logits_copy_ns: nanos(pass.end.duration_since(pass.copy_start)),
+            softmax_ns: nanos(softmax),
+            sampling_ns: nanos(sampling),
+            probed,
+            preempted: before
+                .zip(after)
+                .is_some_and(|(a, b)| b.involuntary_switches > a.involuntary_switches),
+        })
+    }
+
+    fn last_token(&self) -> u32 {
+        self.token
+    }
+
+    fn last_kernels(&self) -> Vec<KernelPass> {
+        match &self.recorded {
+            Some(Recorded { events, start, end }) => self_times(events, *start, *end, &self.types),
+            None => Vec::new(),
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,132 @@
+//! The machine as measurements name it.
+
+use foretoken_spec::{Backend, DeviceInfo};
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+
+use crate::system_files::{cache_bytes, cpuinfo_flag, entries, read};
+
+/// The processor of this machine.
+pub fn device_info() -> DeviceInfo {
+    let kind = RefreshKind::nothing()
+        .with_cpu(CpuRefreshKind::nothing().with_frequency())
+        .with_memory(MemoryRefreshKind::nothing().with_ram());
+    let system = System::new_with_specifics(kind).ok();
+    let name = system
+        .as_ref()
+        .and_then(|s| s.cpus().first().map(|cpu| cpu.brand().trim().to_owned()))
+        .filter(|brand| !brand.is_empty())
+        .unwrap_or_else(|| "unknown cpu".to_owned());
+    let logical_cores =
+        std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+    let physical_cores = System::physical_core_count()
+        .ok()
+        .and_then(|n| u32::try_from(n).ok())
+        .filter(|n| *n > 0)
+        .unwrap_or(logical_cores);
+    let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
+    DeviceInfo {
+        id: device_id(&name, physical_cores),
+        backend: Backend::Cpu,
+        name,
+        arch: std::env::consts::ARCH.to_owned(),
+        isa: isa(&cpuinfo),
+        physical_cores,
+        logical_cores,
+        l3_bytes: last_level_cache(),
+        memory_bytes: system.map_or(0, |s| s.total_memory()),
+        os: System::long_os_version().unwrap_or_else(|_| std::env::consts::OS.to_owned()),
+        hypervisor: cpuinfo_flag(&cpuinfo, "hypervisor"),
+    }
+}
+
+/// Lower case, dashes, and without the marks and words that say nothing about speed:
+/// `Intel(R) Core(TM) i7-1185G7 @ 3.00GHz` with 4 cores is `intel-core-i7-1185g7-4c`.
+fn device_id(name: &str, physical_cores: u32) -> String {
+    let name = name.to_lowercase().replace("(r)", " ").replace("(tm)", " ");
+    let before_clock = name.split('@').next().unwrap_or_default();
+    let words: Vec<String> = before_clock
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty() && !["cpu", "processor"].contains(word))
+        .map(str::to_owned)
+        .collect();
+    let stem = if words.is_empty() { "cpu".to_owned() } else { words.join("-") };
+    format!("{stem}-{physical_cores}c")
+}
+
+/// The vector extensions by which candle's kernels choose (`repack_x86.rs`, `repack.rs`).
+#[cfg(target_arch = "x86_64")]
+fn isa(cpuinfo: &str) -> Vec<String> {
+    let detected = [
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("fma", std::arch::is_x86_feature_detected!("fma")),
+        ("f16c", std::arch::is_x86_feature_detected!("f16c")),
+        ("avxvnni", std::arch::is_x86_feature_detected!("avxvnni")),
+        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+        ("avx512bw", std::arch::is_x86_feature_detected!("avx512bw")),
+        ("avx512vnni", std::arch::is_x86_feature_detected!("avx512vnni")),
+        ("avx512bf16", std::arch::is_x86_feature_detected!("avx512bf16")),
+        // The standard library's detection of AMX is not stable yet.
+        ("amx-int8", cpuinfo_flag(cpuinfo, "amx_int8") == Some(true)),
+    ];
+    detected.into_iter().filter(|(_, found)| *found).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// The vector extensions by which candle's kernels choose (`repack_x86.rs`, `repack.rs`).
+#[cfg(target_arch = "aarch64")]
+fn isa(_cpuinfo: &str) -> Vec<String> {
+    let detected = [
+        ("neon", std::arch::is_aarch64_feature_detected!("neon")),
+        ("dotprod", std::arch::is_aarch64_feature_detected!("dotprod")),
+        ("i8mm", std::arch::is_aarch64_feature_detected!("i8mm")),
+        ("fp16", std::arch::is_aarch64_feature_detected!("fp16")),
+        ("bf16", std::arch::is_aarch64_feature_detected!("bf16")),
+        ("sve", std::arch::is_aarch64_feature_detected!("sve")),
+    ];
+    detected.into_iter().filter(|(_, found)| *found).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Unknown here.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn isa(_cpuinfo: &str) -> Vec<String> {
+    Vec::new()
+}
+
+/// Size of the highest cache of the first processor, from level 3 upwards.
+fn last_level_cache() -> Option<u64> {
+    entries("/sys/devices/system/cpu/cpu0/cache")
+        .into_iter()
+        .filter_map(|cache| {
+            let level: u32 = read(cache.join("level"))?.parse().ok()?;
+            Some((level, cache_bytes(&read(cache.join("size"))?)?))
+        })
+        .filter(|(level, _)| *level >= 3)
+        .max()
+        .map(|(_, bytes)| bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_short_names() {
+        assert_eq!(device_id("AMD EPYC", 2), "amd-epyc-2c");
+        assert_eq!(
+            device_id("Intel(R) Core(TM) i7-1185G7 CPU @ 3.00GHz", 4),
+            "intel-core-i7-1185g7-4c"
+        );
+        assert_eq!(
+            device_id("AMD Ryzen 7 5800X 8-Core Processor", 8),
+            "amd-ryzen-7-5800x-8-core-8c"
+        );
+        assert_eq!(device_id("", 1), "cpu-1c");
+    }
+
+    #[test]
+    fn this_machine_has_cores_and_memory() {
+        let device = device_info();
+        assert!(device.physical_cores >= 1);
+        assert!(device.memory_bytes > 0);
+        assert_eq!(device.backend, Backend::Cpu);
+    }
+}

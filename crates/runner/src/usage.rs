@@ -1,0 +1,43 @@
+//! Counters that the kernel keeps for this process.
+
+/// What `getrusage` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Times that the scheduler took the processor away.
+    pub(crate) involuntary_switches: u64,
+    /// Page faults served from memory.
+    pub(crate) minor_faults: u64,
+    /// Page faults served from a disk.
+    pub(crate) major_faults: u64,
+    /// Highest resident size since the process began.
+    pub(crate) max_rss_bytes: u64,
+}
+
+/// The counters of this process, all threads; `None` where the system has none.
+#[cfg(unix)]
+pub(crate) fn process_usage() -> Option<Usage> {
+    let mut raw = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    #[expect(unsafe_code, reason = "the standard library has no getrusage")]
+    // SAFETY: `raw` is valid for writes of one `rusage`, which is plain old data for which all
+    // zeros are a valid value, so it is initialised whether or not the call succeeds.
+    let (status, raw) =
+        unsafe { (libc::getrusage(libc::RUSAGE_SELF, raw.as_mut_ptr()), raw.assume_init()) };
+    if status != 0 {
+        return None;
+    }
+    let count = |n: libc::c_long| u64::try_from(n).unwrap_or(0);
+    // Linux counts in KiB, macOS in bytes.
+    let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
+    Some(Usage {
+        involuntary_switches: count(raw.ru_nivcsw),
+        minor_faults: count(raw.ru_minflt),
+        major_faults: count(raw.ru_majflt),
+        max_rss_bytes: count(raw.ru_maxrss) * unit,
+    })
+}
+
+/// The counters of this process, all threads; `None` where the system has none.
+#[cfg(not(unix))]
+pub(crate) fn process_usage() -> Option<Usage> {
+    None
+}
