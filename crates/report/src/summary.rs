@@ -4,6 +4,7 @@
 //! load. Only unprobed samples count where there are any; samples during which the scheduler
 //! took the processor away are left out and counted, unless nothing else remains.
 
+use foretoken_observe::counted_samples;
 use foretoken_spec::{
     Distribution, KernelSample, MeasureReport, Measurement, OpKind, PassSample, Phase, PhaseTimes,
     SCHEMA_VERSION,
@@ -78,15 +79,8 @@ struct Kept {
 
 impl Kept {
     fn of(samples: &[PassSample]) -> Self {
-        let unprobed = samples.iter().any(|s| !s.probed);
-        let countable: Vec<PassSample> =
-            samples.iter().filter(|s| !(unprobed && s.probed)).copied().collect();
-        let calm: Vec<PassSample> = countable.iter().filter(|s| !s.preempted).copied().collect();
-        if calm.is_empty() {
-            return Self { samples: countable, excluded: 0 };
-        }
-        let excluded = (countable.len() - calm.len()) as u32;
-        Self { samples: calm, excluded }
+        let (samples, excluded) = counted_samples(samples);
+        Self { samples: samples.into_iter().copied().collect(), excluded }
     }
 
     fn median(&self, ns: impl Fn(&PassSample) -> u64) -> Option<f64> {

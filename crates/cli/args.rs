@@ -1,0 +1,339 @@
+//! The command line: what can be asked, in clap's words. Nothing is resolved here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use foretoken_spec::{Backend, HoldOut, QuantScheme};
+
+use crate::parse;
+
+/// Measures how fast quantized language models run on a device, and predicts those it has not run.
+#[derive(Debug, Parser)]
+#[command(name = "foretoken", version, propagate_version = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How the answer is printed.
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Output")]
+    pub format: FormatArg,
+    /// No progress and no notes on standard error.
+    #[arg(long, short, global = true, help_heading = "Output")]
+    pub quiet: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  foretoken calibrate                        measure this machine, fit, prove it on an unseen model
+  foretoken predict llama-3.2-1b             how fast, in how much memory, before downloading it
+  foretoken measure model.gguf --prompt 128  the honest benchmark of a file
+  foretoken validate                         error on held-out models, beside naive baselines
+
+MODEL is a .gguf file, a Hugging Face config.json, or a preset of `foretoken models`.
+Exit codes: 0 good, 1 a threshold asked for was missed, 2 an error.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure this device with small synthetic models, fit the cost model, and prove it.
+    Calibrate(CalibrateArgs),
+    /// Predict time and memory of models that were not run.
+    Predict(PredictArgs),
+    /// Report the error on held-out groups of measurements, beside naive baselines.
+    Validate(ValidateArgs),
+    /// Run models and time them.
+    Measure(MeasureArgs),
+    /// Show a model's tensors, bytes, and FLOP and traffic of each operation.
+    Inspect(InspectArgs),
+    /// Write a GGUF file of a model's true shapes with synthetic weights.
+    Synth(SynthArgs),
+    /// List the presets of the catalogue.
+    Models(ModelsArgs),
+    /// Write the JSON Schemas of all outputs.
+    #[command(hide = true)]
+    Schema(SchemaArgs),
+}
+
+/// `--format`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs; see docs/schema.
+    Json,
+    /// For spreadsheets.
+    Csv,
+    /// For issues and READMEs.
+    Markdown,
+}
+
+/// `--backend` and, with an optional index, `--device`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackendArg {
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+    /// An Apple GPU.
+    Metal,
+}
+
+impl From<BackendArg> for Backend {
+    fn from(backend: BackendArg) -> Self {
+        match backend {
+            BackendArg::Cpu => Self::Cpu,
+            BackendArg::Cuda => Self::Cuda,
+            BackendArg::Metal => Self::Metal,
+        }
+    }
+}
+
+/// `--hold-out`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HoldOutArg {
+    /// Whole models, in all their quantizations.
+    Model,
+    /// Whole families.
+    Family,
+    /// Whole quantizations.
+    Quant,
+    /// Whole prompt lengths.
+    Length,
+    /// Whole depths.
+    Depth,
+}
+
+impl From<HoldOutArg> for HoldOut {
+    fn from(hold_out: HoldOutArg) -> Self {
+        match hold_out {
+            HoldOutArg::Model => Self::Model,
+            HoldOutArg::Family => Self::Family,
+            HoldOutArg::Quant => Self::Quant,
+            HoldOutArg::Length => Self::Length,
+            HoldOutArg::Depth => Self::Depth,
+        }
+    }
+}
+
+/// Where and with what something runs.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Device to run on: cpu, cuda[:N], metal.
+    #[arg(long, value_name = "D", default_value = "cpu")]
+    pub device: String,
+    /// Threads of the engine [default: physical cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+}
+
+/// `calibrate`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  foretoken calibrate
+  foretoken calibrate --budget 5m --name workstation
+  foretoken calibrate --resume               go on after Ctrl-C")]
+pub struct CalibrateArgs {
+    /// Where it runs.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Engine to calibrate.
+    #[arg(long, value_name = "E", default_value = "candle")]
+    pub engine: String,
+    /// Time to spend on measuring; the proof comes on top.
+    #[arg(long, value_name = "TIME", default_value = "90s", value_parser = parse::duration)]
+    pub budget: Duration,
+    /// Quantizations to cover, separated by commas [default: all common ones].
+    #[arg(long, value_name = "Q,…", value_delimiter = ',')]
+    pub quant: Vec<QuantScheme>,
+    /// Name of the calibration [default: device, engine and threads].
+    #[arg(long, value_name = "ID")]
+    pub name: Option<String>,
+    /// Calibration file to write [default: ID.json in the calibration folder].
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Go on with the measurements of an interrupted run.
+    #[arg(long)]
+    pub resume: bool,
+}
+
+/// `predict`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  foretoken predict tinyllama-1.1b
+  foretoken predict llama-3.2-1b smollm2-1.7b --quant Q4_K_M,Q8_0 --prompt 1024
+  foretoken predict model.gguf --explain
+  foretoken predict llama-3.1-8b --format json | jq .ttft_ms")]
+pub struct PredictArgs {
+    /// Models: .gguf files, config.json files, presets.
+    #[arg(required = true, value_name = "MODEL")]
+    pub models: Vec<String>,
+    /// Calibration to use [default: the newest of this machine].
+    #[arg(long, value_name = "ID|FILE")]
+    pub calibration: Option<String>,
+    /// Engine that would run the model.
+    #[arg(long, value_name = "E", default_value = "candle")]
+    pub engine: String,
+    /// Backend that would run the model.
+    #[arg(long, value_name = "B", value_enum, default_value = "cpu")]
+    pub backend: BackendArg,
+    /// Quantizations, separated by commas [default: Q4_K_M; a file brings its own].
+    #[arg(long, value_name = "Q,…", value_delimiter = ',')]
+    pub quant: Vec<QuantScheme>,
+    /// Tokens of the prompt; 0 asks for decode alone.
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub prompt: u32,
+    /// Tokens to generate; 0 asks for prefill alone.
+    #[arg(long = "gen", value_name = "N", default_value_t = 128)]
+    pub generate: u32,
+    /// Tokens in the cache before the prompt.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub depth: u32,
+    /// Sequences at once.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub batch: u32,
+    /// Type of the KV cache [default: the engine's own].
+    #[arg(long, value_name = "T")]
+    pub kv_type: Option<String>,
+    /// Threads of the engine [default: the calibration's].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// List every operation.
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// `validate`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  foretoken validate
+  foretoken validate --data datasets/mine.jsonl --hold-out model,quant
+  foretoken validate --fail-above 10%        exit code 1 where the median error is above")]
+pub struct ValidateArgs {
+    /// Measurement files [default: all of the datasets folder].
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub data: Vec<PathBuf>,
+    /// What is held out, separated by commas [default: model,quant].
+    #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
+    pub hold_out: Vec<HoldOutArg>,
+    /// Fail where the median absolute error of a group is above this share.
+    #[arg(long, value_name = "P", value_parser = parse::fraction)]
+    pub fail_above: Option<f64>,
+}
+
+/// `measure`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  foretoken measure tinyllama-1.1b --quant Q4_K_M,Q8_0 --paired
+  foretoken measure model.gguf --prompt 32,128,512 --depth 0,1024 --gen 32
+  foretoken measure smollm2-135m --out datasets/mine.jsonl")]
+pub struct MeasureArgs {
+    /// Models: .gguf files, config.json files, presets (with synthetic weights).
+    #[arg(required = true, value_name = "MODEL")]
+    pub models: Vec<String>,
+    /// Where it runs.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Quantizations, separated by commas [default: Q4_K_M; a file brings its own].
+    #[arg(long, value_name = "Q,…", value_delimiter = ',')]
+    pub quant: Vec<QuantScheme>,
+    /// Tokens of the prompt, separated by commas; 0 asks for decode alone.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "512")]
+    pub prompt: Vec<u32>,
+    /// Tokens to generate; 0 asks for prefill alone.
+    #[arg(long = "gen", value_name = "N", default_value_t = 128)]
+    pub generate: u32,
+    /// Tokens in the cache before the prompt, separated by commas.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "0")]
+    pub depth: Vec<u32>,
+    /// Fresh loads of each model and quantization.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub repeat: u32,
+    /// Interleave the loads of all models in random order, so that all see the same machine.
+    #[arg(long)]
+    pub paired: bool,
+    /// Take the most likely token instead of sampling at temperature 1.
+    #[arg(long)]
+    pub greedy: bool,
+    /// Append the raw measurements to this file, one JSON line per load and workload.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub out: Option<PathBuf>,
+}
+
+/// `inspect`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  foretoken inspect tinyllama-1.1b
+  foretoken inspect model.gguf --prompt 128 --depth 1024 --format json")]
+pub struct InspectArgs {
+    /// A .gguf file, a config.json file, or a preset.
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// Quantization [default: Q4_K_M; a file brings its own].
+    #[arg(long, value_name = "Q")]
+    pub quant: Option<QuantScheme>,
+    /// Tokens of the prompt.
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub prompt: u32,
+    /// Tokens in the cache before the prompt.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub depth: u32,
+}
+
+/// `synth`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  foretoken synth tinyllama-1.1b --quant Q4_K_M --out tiny.gguf
+  foretoken synth path/to/config.json --quant Q8_0 --out model.gguf")]
+pub struct SynthArgs {
+    /// A config.json file, a preset, or a .gguf file whose shapes are copied.
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// Quantization.
+    #[arg(long, value_name = "Q")]
+    pub quant: QuantScheme,
+    /// File to write.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Replace the file where it exists.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `models`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  foretoken models
+  foretoken models llama --format json")]
+pub struct ModelsArgs {
+    /// Show only ids and families that contain this.
+    #[arg(value_name = "TEXT")]
+    pub filter: Option<String>,
+}
+
+/// `schema`
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Folder to write into.
+    #[arg(long, value_name = "DIR", default_value = "docs/schema")]
+    pub out: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,81 @@
+//! One module per command: resolve the arguments, call a library, hand the answer to the output.
+//!
+//! What several commands need stands here.
+
+pub mod inspect;
+pub mod measure;
+pub mod models;
+pub mod schema;
+pub mod synth;
+
+use anyhow::{Context, bail};
+use foretoken_catalog::resolve;
+use foretoken_runner::rerun_with_threads;
+use foretoken_spec::{ModelSpec, QuantScheme, Workload};
+
+use crate::args::RunArgs;
+use crate::output::Hinted;
+
+/// Every model in every quantization asked for; a GGUF file brings its own, which must be one of
+/// those where any are named.
+pub fn resolve_models(models: &[String], quants: &[QuantScheme]) -> anyhow::Result<Vec<ModelSpec>> {
+    let mut specs: Vec<ModelSpec> = Vec::new();
+    for argument in models {
+        let is_file = argument.to_lowercase().ends_with(".gguf");
+        let found: Vec<ModelSpec> = if quants.is_empty() {
+            vec![resolve(argument, None)?]
+        } else if is_file {
+            vec![of_file(argument, quants)?]
+        } else {
+            quants.iter().map(|q| resolve(argument, Some(*q))).collect::<Result<_, _>>()?
+        };
+        for spec in found {
+            if !specs.contains(&spec) {
+                specs.push(spec);
+            }
+        }
+    }
+    Ok(specs)
+}
+
+fn of_file(argument: &str, quants: &[QuantScheme]) -> anyhow::Result<ModelSpec> {
+    let spec = resolve(argument, None)?;
+    if quants.iter().any(|q| q.name().eq_ignore_ascii_case(&spec.quant)) {
+        return Ok(spec);
+    }
+    // The catalogue's own words for a quantization that the file does not have.
+    Ok(resolve(argument, quants.first().copied())?)
+}
+
+/// The warning about a workload that is longer than the model's context.
+pub fn beyond_context(spec: &ModelSpec, workload: &Workload) -> Option<String> {
+    let limit = spec.shape.context_length;
+    (workload.total_tokens() > limit).then(|| {
+        format!(
+            "depth {} + prompt {} + gen {} is beyond the context of {} ({limit} tokens)",
+            workload.depth, workload.prompt_tokens, workload.generated_tokens, spec.name,
+        )
+    })
+}
+
+/// Settles where the engine runs: refuses devices that are not built in, and starts the program
+/// again where another number of threads is asked for (candle reads it once per process).
+pub fn run_here(run: &RunArgs) -> anyhow::Result<()> {
+    let (device, _) = run.device.split_once(':').unwrap_or((&run.device, ""));
+    match device {
+        "cpu" => {}
+        "cuda" | "metal" => {
+            let message = format!("--device {}: this build runs on the CPU only", run.device);
+            return Err(Hinted::new(message, "use --device cpu").into());
+        }
+        other => bail!("unknown device `{other}`; known: cpu, cuda[:N], metal"),
+    }
+    let Some(threads) = run.threads else { return Ok(()) };
+    let status = rerun_with_threads(threads)
+        .with_context(|| format!("cannot start again with {threads} threads"))?;
+    match status {
+        None => Ok(()),
+        // Only where the system cannot replace a process: the other one did the work.
+        Some(status) => std::process::exit(status.code().unwrap_or(2)),
+    }
+}

@@ -1,0 +1,174 @@
+//! `measure`: the honest benchmark. Fresh loads, alternated, each line kept as it happens.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use foretoken_cost::{EngineProfile, memory_parts};
+use foretoken_report::{Measured, summarise};
+use foretoken_runner::{
+    CandleEngine, LoadPlan, Progress as SessionProgress, SamplingMode, SessionObserver,
+    SessionPlan, WorkloadPlan, available_memory, check_memory, check_model, check_workload,
+    device_info, interleave, rfc3339_utc, run_session, tool_info,
+};
+use foretoken_spec::{Measurement, ModelSpec, Workload};
+
+use crate::Outcome;
+use crate::args::MeasureArgs;
+use crate::commands::{beyond_context, resolve_models, run_here};
+use crate::files::JsonLines;
+use crate::output::Output;
+use crate::progress::{Progress, stop_on_interrupt};
+
+/// Timed passes over the prompt in each load.
+const PREFILL_REPEATS: u32 = 3;
+/// Most timed decode steps in each load; more say nothing new.
+const MOST_DECODE_STEPS: u32 = 128;
+/// Seed of the sampler.
+const SEED: u64 = 0x5eed;
+
+/// Runs the models and prints what was observed.
+pub fn run(args: &MeasureArgs, output: &Output) -> anyhow::Result<Outcome> {
+    let workloads = workloads(args)?;
+    let models = resolve_models(&args.models, &args.quant)?;
+    for model in &models {
+        check(model, &workloads)?;
+    }
+    run_here(&args.run)?;
+    let out = args.out.as_deref().map(JsonLines::append).transpose()?;
+    for model in &models {
+        for warning in context_warnings(model, &workloads) {
+            output.warn(&warning);
+        }
+    }
+    let measurements = measure(args, &models, &workloads, out, output)?;
+    let mut reports = summarise(&measurements);
+    for report in &mut reports {
+        let workload = Workload {
+            prompt_tokens: report.prompt_tokens,
+            generated_tokens: report.generated_tokens,
+            depth: report.kv_len,
+        };
+        let model = models.iter().find(|m| m.name == report.model && m.quant == report.quant);
+        report.warnings.extend(model.and_then(|m| beyond_context(m, &workload)));
+    }
+    output.print(&Measured(reports))?;
+    Ok(Outcome::Good)
+}
+
+/// Every prompt at every depth, each once.
+fn workloads(args: &MeasureArgs) -> anyhow::Result<Vec<WorkloadPlan>> {
+    let mut plans: Vec<WorkloadPlan> = Vec::new();
+    for &prompt in &args.prompt {
+        for &depth in &args.depth {
+            let plan = WorkloadPlan {
+                workload: Workload::new(prompt, args.generate, depth)?,
+                prefill_repeats: PREFILL_REPEATS,
+                decode_steps: args.generate.min(MOST_DECODE_STEPS),
+            };
+            if !plans.contains(&plan) {
+                plans.push(plan);
+            }
+        }
+    }
+    Ok(plans)
+}
+
+/// Refuses what the engine cannot run or the memory cannot hold, before anything is loaded.
+fn check(model: &ModelSpec, workloads: &[WorkloadPlan]) -> anyhow::Result<()> {
+    check_model(model)?;
+    let engine = EngineProfile::candle(&device_info());
+    let mut needed = 0;
+    for plan in workloads {
+        check_workload(&plan.workload)?;
+        needed = needed.max(memory_parts(model, &engine, &plan.workload).total());
+    }
+    let Some(available) = available_memory() else { return Ok(()) };
+    check_memory(needed, available).with_context(|| format!("{} {}", model.name, model.quant))
+}
+
+fn context_warnings(model: &ModelSpec, workloads: &[WorkloadPlan]) -> Vec<String> {
+    workloads.iter().filter_map(|plan| beyond_context(model, &plan.workload)).collect()
+}
+
+/// The loads in the order of running: the loads of one model's quantizations alternate; paired,
+/// those of all models do.
+fn loads(
+    args: &MeasureArgs,
+    models: &[ModelSpec],
+    workloads: &[WorkloadPlan],
+    seed: u64,
+) -> Vec<LoadPlan> {
+    let of = |model: &ModelSpec| {
+        let plan = |load| LoadPlan { model: model.clone(), load, workloads: workloads.to_vec() };
+        (0..args.repeat).map(plan).collect::<Vec<_>>()
+    };
+    if args.paired {
+        return interleave(models.iter().flat_map(of).collect(), seed);
+    }
+    models
+        .chunk_by(|a, b| a.name == b.name)
+        .flat_map(|same| interleave(same.iter().flat_map(of).collect(), seed))
+        .collect()
+}
+
+/// Runs the session; what was measured before Ctrl-C is the answer then.
+fn measure(
+    args: &MeasureArgs,
+    models: &[ModelSpec],
+    workloads: &[WorkloadPlan],
+    out: Option<JsonLines>,
+    output: &Output,
+) -> anyhow::Result<Vec<Measurement>> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let plan = SessionPlan {
+        session: format!("measure-{}-{}", rfc3339_utc(now), std::process::id()),
+        first_sequence: 0,
+        tool: tool_info(env!("CARGO_PKG_VERSION")),
+        loads: loads(args, models, workloads, now),
+        budget: None,
+    };
+    let sampling =
+        if args.greedy { SamplingMode::Greedy } else { SamplingMode::Temperature { seed: SEED } };
+    let stop = stop_on_interrupt()?;
+    let progress = Progress::steps(output, (plan.loads.len() * workloads.len()) as u64);
+    let mut observer = Observer { out, kept: Vec::new(), progress: &progress };
+    let mut engine = CandleEngine::new(sampling);
+    let summary = run_session(&mut engine, &plan, &mut observer, &|| stop.load(Ordering::SeqCst))?;
+    progress.finish();
+    if summary.stopped {
+        output.warn(&format!("stopped after {} of {} loads", summary.loads_done, plan.loads.len()));
+    }
+    Ok(observer.kept)
+}
+
+/// Keeps every line at once, in the file and for the answer.
+struct Observer<'a> {
+    out: Option<JsonLines>,
+    kept: Vec<Measurement>,
+    progress: &'a Progress,
+}
+
+impl SessionObserver for Observer<'_> {
+    fn on_measurement(&mut self, measurement: &Measurement) -> io::Result<()> {
+        if let Some(out) = &mut self.out {
+            out.push(measurement)?;
+        }
+        self.kept.push(measurement.clone());
+        Ok(())
+    }
+
+    fn on_progress(&mut self, now: &SessionProgress<'_>) {
+        let done = now.load_index * now.plan.workloads.len() + now.workload_index;
+        self.progress.set(done as u64);
+        self.progress.message(format!(
+            "{} {} · load {} · prompt {}, depth {}",
+            now.plan.model.name,
+            now.plan.model.quant,
+            now.plan.load + 1,
+            now.workload.prompt_tokens,
+            now.workload.depth
+        ));
+    }
+}

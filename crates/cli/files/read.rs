@@ -1,0 +1,183 @@
+//! Datasets and calibrations, checked field by field.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail};
+use foretoken_spec::{Backend, Calibration, Measurement, SCHEMA_VERSION};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::output::Hinted;
+
+/// The lines of a measurement file.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// The measurements, in the order of the file.
+    pub measurements: Vec<Measurement>,
+    /// What was odd but harmless.
+    pub warnings: Vec<String>,
+    /// FNV-1a hash of the file's bytes, hexadecimal.
+    pub hash: String,
+}
+
+/// Reads measurements, JSON Lines. A last line without its end is what a killed run leaves: it
+/// is dropped with a warning.
+///
+/// # Errors
+/// Names file, line and field of what is wrong.
+pub fn read_measurements(path: &Path) -> anyhow::Result<Dataset> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| {
+        anyhow!("{}: not a text file; give a .jsonl of measurements", path.display())
+    })?;
+    let mut measurements = Vec::new();
+    let mut warnings = Vec::new();
+    let n_lines = text.lines().count();
+    for (index, line) in text.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let place = || format!("{}, line {}", path.display(), index + 1);
+        match parse(line).and_then(|m: Measurement| check_measurement(&m).map(|()| m)) {
+            Ok(measurement) => measurements.push(measurement),
+            Err(_) if index + 1 == n_lines && !text.ends_with('\n') => {
+                warnings.push(format!("{}: unfinished, left out", place()));
+            }
+            Err(error) => return Err(error.context(place())),
+        }
+    }
+    if measurements.is_empty() {
+        bail!("{} holds no measurement", path.display());
+    }
+    Ok(Dataset { measurements, warnings, hash: fnv1a(&bytes) })
+}
+
+/// Reads a calibration.
+///
+/// # Errors
+/// Names file and field of what is wrong.
+pub fn read_calibration(path: &Path) -> anyhow::Result<Calibration> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse(&text)
+        .and_then(|calibration| check_calibration(&calibration).map(|()| calibration))
+        .with_context(|| path.display().to_string())
+}
+
+/// Refuses what was measured on another backend.
+///
+/// # Errors
+/// Names the file and both backends.
+pub fn require_backend(path: &Path, found: Backend, wanted: Backend) -> anyhow::Result<()> {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(Hinted::new(
+        format!("{}: field `device.backend` is {found}, but {wanted} is asked for", path.display()),
+        format!("ask for --backend {found}, or calibrate on {wanted}"),
+    )
+    .into())
+}
+
+/// The version alone, so that it is judged before everything else.
+#[derive(Deserialize)]
+struct Version {
+    schema_version: u32,
+}
+
+fn parse<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
+    let version = fields::<Version>(text)?.schema_version;
+    if version != SCHEMA_VERSION {
+        return Err(Hinted::new(
+            format!("field `schema_version` is {version}; this version reads {SCHEMA_VERSION}"),
+            "measure again, or use the version of foretoken that wrote the file",
+        )
+        .into());
+    }
+    fields(text)
+}
+
+fn fields<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let problem = error.into_inner();
+        if path == "." { anyhow!("{problem}") } else { anyhow!("field `{path}`: {problem}") }
+    })?;
+    json.end().context("more than one JSON value")?;
+    Ok(value)
+}
+
+/// A time or rate that is not a number above 0 would poison every median after it.
+fn check_measurement(measurement: &Measurement) -> anyhow::Result<()> {
+    for (name, samples) in [("prefill", &measurement.prefill), ("decode", &measurement.decode)] {
+        if let Some(index) = samples.iter().position(|s| s.forward_ns == 0 || s.n_tokens == 0) {
+            bail!("field `{name}[{index}]`: a pass needs tokens and a time above 0");
+        }
+    }
+    if measurement.threads == 0 {
+        bail!("field `threads`: must be above 0");
+    }
+    for (index, sample) in measurement.reference.iter().enumerate() {
+        let rates = [
+            ("stream_bytes_per_second", sample.stream_bytes_per_second),
+            ("matmul_flop_per_second", sample.matmul_flop_per_second),
+        ];
+        for (name, rate) in rates {
+            positive(&format!("reference[{index}].{name}"), rate)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_calibration(calibration: &Calibration) -> anyhow::Result<()> {
+    if calibration.threads == 0 {
+        bail!("field `threads`: must be above 0");
+    }
+    for (i, term) in calibration.terms.iter().enumerate() {
+        for (j, feature) in term.features.iter().enumerate() {
+            let at = |name| format!("terms[{i}].features[{j}].{name}");
+            not_negative(&at("coefficient"), feature.coefficient)?;
+            if let Some(error) = feature.std_error {
+                not_negative(&at("std_error"), error)?;
+            }
+        }
+    }
+    for (i, correction) in calibration.corrections.iter().enumerate() {
+        positive(&format!("corrections[{i}].scale"), correction.scale)?;
+        finite(&format!("corrections[{i}].overhead_s"), correction.overhead_s)?;
+    }
+    for (i, interval) in calibration.intervals.iter().enumerate() {
+        not_negative(&format!("intervals[{i}].half_width"), interval.half_width)?;
+    }
+    let ceilings = &calibration.ceilings;
+    positive("ceilings.stream_bytes_per_second", ceilings.stream_bytes_per_second)?;
+    positive("ceilings.matmul_flop_per_second", ceilings.matmul_flop_per_second)
+}
+
+fn finite(field: &str, value: f64) -> anyhow::Result<()> {
+    if value.is_finite() { Ok(()) } else { bail!("field `{field}`: {value} is not a number") }
+}
+
+fn not_negative(field: &str, value: f64) -> anyhow::Result<()> {
+    finite(field, value)?;
+    if value < 0.0 { bail!("field `{field}`: {value} is negative") } else { Ok(()) }
+}
+
+fn positive(field: &str, value: f64) -> anyhow::Result<()> {
+    finite(field, value)?;
+    if value <= 0.0 { bail!("field `{field}`: {value} must be above 0") } else { Ok(()) }
+}
+
+/// Fowler–Noll–Vo hash 1a, 64 bits: enough to tell whether a file changed.
+fn fnv1a(bytes: &[u8]) -> String {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let hash =
+        bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
+    format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests;

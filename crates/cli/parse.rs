@@ -1,0 +1,70 @@
+//! Parsers of argument values: durations, percentages.
+
+use std::time::Duration;
+
+/// `90s`, `2m`, `1m30s`, `1h`, or a plain number of seconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let problem = || format!("`{text}` is not a duration; write 90s, 2m or 1m30s");
+    if let Ok(seconds) = text.parse::<f64>() {
+        return to_duration(seconds).ok_or_else(problem);
+    }
+    let mut seconds = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(problem)?;
+        let value: f64 = rest[..digits].parse().map_err(|_| problem())?;
+        let after = &rest[digits..];
+        let unit_end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let factor = match &after[..unit_end] {
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" | "min" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(problem()),
+        };
+        seconds += value * factor;
+        rest = &after[unit_end..];
+    }
+    to_duration(seconds).ok_or_else(problem)
+}
+
+/// Durations from 1 ms to a day make sense here.
+fn to_duration(seconds: f64) -> Option<Duration> {
+    (1e-3..=86_400.0).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+}
+
+/// `10%` or `0.1`, as a fraction.
+pub fn fraction(text: &str) -> Result<f64, String> {
+    let problem = || format!("`{text}` is not a share; write 10% or 0.1");
+    let value = match text.trim().strip_suffix('%') {
+        Some(percent) => percent.trim().parse::<f64>().map_err(|_| problem())? / 100.0,
+        None => text.trim().parse().map_err(|_| problem())?,
+    };
+    if value.is_finite() && value >= 0.0 { Ok(value) } else { Err(problem()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, seconds) in
+            [("90s", 90.0), ("2m", 120.0), ("1m30s", 90.0), ("45", 45.0), ("500ms", 0.5)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_secs_f64(seconds)), "{text}");
+        }
+        for text in ["", "s", "90x", "-5s", "1e99", "nan", "0s", "10s5"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn fractions() {
+        assert_eq!(fraction("10%"), Ok(0.1));
+        assert_eq!(fraction("0.1"), Ok(0.1));
+        for text in ["ten", "-1%", "nan", "inf", "%"] {
+            assert!(fraction(text).is_err(), "{text}");
+        }
+    }
+}

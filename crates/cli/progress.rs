@@ -1,0 +1,95 @@
+//! Progress on standard error: only on a terminal, and only unless quiet was asked for.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output::Output;
+
+/// A progress bar that may be invisible.
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+const STEPS: &str = "{bar:24} {pos}/{len} · {msg} · {eta} left";
+const BYTES: &str = "{bar:24} {bytes}/{total_bytes} · {bytes_per_sec} · {msg} · {eta} left";
+const SPINNER: &str = "{spinner} {msg} · {elapsed}";
+
+impl Progress {
+    /// A bar over `total` steps.
+    pub fn steps(output: &Output, total: u64) -> Self {
+        Self::new(output, ProgressBar::new(total), STEPS)
+    }
+
+    /// A bar over `total` bytes.
+    pub fn bytes(output: &Output, total: u64) -> Self {
+        Self::new(output, ProgressBar::new(total), BYTES)
+    }
+
+    /// Something whose end is not known.
+    pub fn spinner(output: &Output) -> Self {
+        let progress = Self::new(output, ProgressBar::new_spinner(), SPINNER);
+        if !progress.bar.is_hidden() {
+            progress.bar.enable_steady_tick(Duration::from_millis(250));
+        }
+        progress
+    }
+
+    fn new(output: &Output, bar: ProgressBar, template: &str) -> Self {
+        if output.quiet || !std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("━╸ "));
+        }
+        Self { bar }
+    }
+
+    /// Position, in steps or bytes.
+    pub fn set(&self, position: u64) {
+        self.bar.set_position(position);
+    }
+
+    /// Steps or bytes in all, where that changes.
+    pub fn set_total(&self, total: u64) {
+        self.bar.set_length(total);
+    }
+
+    /// What runs now.
+    pub fn message(&self, message: impl Into<String>) {
+        self.bar.set_message(message.into());
+    }
+
+    /// A line above the bar.
+    pub fn line(&self, line: &str) {
+        self.bar.println(line);
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A flag that Ctrl-C sets; a second Ctrl-C ends the process at once.
+pub fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(stop)
+}
