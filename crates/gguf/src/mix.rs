@@ -121,3 +121,6 @@ pub(crate) fn fallback(wanted: TensorType) -> TensorType {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

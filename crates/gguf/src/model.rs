@@ -299,3 +299,6 @@ pub fn family_of(name: &str) -> String {
         .find(|(part, _)| joined.contains(part))
         .map_or(plain, |(_, family)| (*family).to_owned())
 }
+
+#[cfg(test)]
+mod tests;

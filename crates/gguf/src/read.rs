@@ -334,3 +334,6 @@ fn check_tensor(header: &GgufHeader, tensor: &TensorInfo) -> Result<u64, GgufErr
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,9 @@ use foretoken_spec::ModelSpec;
 use blocks::Pool;
 use layout::Layout;
 
+#[cfg(test)]
+pub(crate) use metadata::write as write_metadata;
+
 /// Version of the files that are written.
 pub const VERSION: u32 = 3;
 /// Alignment of the tensors in the files that are written.
