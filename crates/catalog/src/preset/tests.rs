@@ -89,7 +89,6 @@ fn files_are_published_ones_without_the_vocabulary() {
     for Published { id, scheme, file_bytes, tokenizer } in published() {
         let ours = synth::file_bytes(&find(id).unwrap().spec(scheme));
         let vocabulary = file_bytes.checked_sub(ours).unwrap();
-        println!("{id} {scheme}: {ours} and a vocabulary of {vocabulary} are {file_bytes}");
         // Descriptions and chat templates differ by some kilobytes between files.
         let first = *vocabularies.entry(tokenizer).or_insert(vocabulary);
         assert!(first.abs_diff(vocabulary) < 20_000, "{id} {scheme}: {vocabulary}, not {first}");
