@@ -18,7 +18,7 @@ use crate::error::one_line;
 use crate::kernels::{TypeTable, self_times};
 use crate::probe::{self, SpanEvent};
 use crate::reference::Reference;
-use crate::usage::process_usage;
+use crate::run_delay::RunDelay;
 use crate::{
     Engine, KernelPass, LoadedModel, MachineState, RunError, check_model, check_workload,
     device_info, memory, threads_in_effect,
@@ -156,6 +156,7 @@ impl Engine for CandleEngine {
             kv_len: 0,
             token: 0,
             recorded: None,
+            delay: RunDelay::new(),
         }))
     }
 
@@ -169,6 +170,11 @@ impl Engine for CandleEngine {
 
     fn machine_state(&self) -> MachineState {
         MachineState::now(self.reference.buffer_bytes())
+    }
+
+    fn prepare_load(&self) {
+        memory::release_unused();
+        memory::reset_peak();
     }
 
     fn reset_peak_memory(&self) {
@@ -189,6 +195,7 @@ struct LoadedCandle {
     kv_len: u32,
     token: u32,
     recorded: Option<Recorded>,
+    delay: RunDelay,
 }
 
 /// A state to go back to. It shares the weights and keeps its own cache alive.
@@ -243,6 +250,7 @@ impl LoadedModel for LoadedCandle {
     fn reset(&mut self) {
         self.weights = self.fresh.clone();
         self.kv_len = 0;
+        self.delay.refresh();
     }
 
     fn snapshot(&mut self) {
@@ -281,7 +289,7 @@ impl LoadedModel for LoadedCandle {
         };
         let probed = probe && self.probing == Probing::Installed;
         self.recorded = None;
-        let before = process_usage();
+        self.delay.start();
         if probed {
             probe::start_recording();
         }
@@ -289,7 +297,7 @@ impl LoadedModel for LoadedCandle {
         let events = if probed { probe::stop_recording() } else { Vec::new() };
         let pass = pass.map_err(failed)?;
         let (token, softmax, sampling) = self.sample(&pass.logits).map_err(failed)?;
-        let after = process_usage();
+        let taken = pass.end.duration_since(pass.start) + softmax + sampling;
         self.token = token;
         self.kv_len = kv_len.saturating_add(n_tokens);
         if probed {
@@ -303,9 +311,7 @@ impl LoadedModel for LoadedCandle {
             softmax_ns: nanos(softmax),
             sampling_ns: nanos(sampling),
             probed,
-            preempted: before
-                .zip(after)
-                .is_some_and(|(a, b)| b.involuntary_switches > a.involuntary_switches),
+            preempted: self.delay.was_preempted(taken),
         })
     }
 

@@ -44,6 +44,10 @@ pub trait Engine {
     /// (the reference workload's buffers) is not counted.
     fn machine_state(&self) -> MachineState;
 
+    /// Gives back memory that earlier loads left behind, and starts a new reading of the highest
+    /// resident size.
+    fn prepare_load(&self) {}
+
     /// Starts a new reading of the highest resident size, where the system allows it.
     fn reset_peak_memory(&self) {}
 }

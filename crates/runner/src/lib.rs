@@ -21,6 +21,7 @@ mod mock;
 mod probe;
 mod reference;
 mod refuse;
+mod run_delay;
 mod schedule;
 mod session;
 mod system_files;

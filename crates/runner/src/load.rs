@@ -1,12 +1,14 @@
 //! One fresh load of a model and the workloads measured on it.
 
+use std::time::Duration;
+
 use foretoken_spec::{
     Measurement, MemorySample, ModelSpec, ReferenceSample, SCHEMA_VERSION, ToolInfo, WarmupPass,
     Workload,
 };
 
 use crate::environment::{environment_between, warnings_of};
-use crate::workload_run::{Samples, run_workload, warm_up};
+use crate::workload_run::{Samples, WorkloadRun, warm_up};
 use crate::{Engine, LoadedModel, MachineState, RunError, rfc3339_utc};
 
 /// One fresh load of a model, and what to measure on it.
@@ -58,7 +60,7 @@ pub fn run_load(
 ) -> Result<Vec<Measurement>, RunError> {
     let mut finished = Vec::new();
     let block = LoadBlock { plan, ids, stop };
-    block.measure(engine, &mut |_| {}, &mut finished)?;
+    block.measure(engine, &mut |_, _| {}, &mut finished)?;
     Ok(finished)
 }
 
@@ -79,11 +81,11 @@ struct Loaded {
 
 impl LoadBlock<'_> {
     /// Puts each finished workload into `finished`, also where a later one fails. `begin` hears
-    /// the index of each workload before it runs.
+    /// the index of each workload before it runs, and the time on the engine's clock.
     pub(crate) fn measure(
         &self,
         engine: &mut dyn Engine,
-        begin: &mut dyn FnMut(usize),
+        begin: &mut dyn FnMut(usize, Duration),
         finished: &mut Vec<Measurement>,
     ) -> Result<(), RunError> {
         self.check(engine)?;
@@ -114,17 +116,21 @@ impl LoadBlock<'_> {
         &self,
         engine: &mut dyn Engine,
         reference: ReferenceSample,
-        begin: &mut dyn FnMut(usize),
+        begin: &mut dyn FnMut(usize, Duration),
         finished: &mut Vec<Measurement>,
     ) -> Result<(), RunError> {
         let Some(mut loaded) = self.load(engine)? else { return Ok(()) };
         let vocabulary = self.plan.model.shape.vocab_size;
         for (index, plan) in self.plan.workloads.iter().enumerate() {
-            begin(index);
+            begin(index, engine.elapsed());
+            let run = WorkloadRun { plan, vocabulary, stop: self.stop };
+            if !run.fill_depth(loaded.model.as_mut())? {
+                return Ok(());
+            }
+            // The filling was the tool's; from here on it is the workload.
             engine.reset_peak_memory();
             let before = engine.machine_state();
-            let samples = run_workload(loaded.model.as_mut(), plan, vocabulary, self.stop)?;
-            let Some(samples) = samples else { return Ok(()) };
+            let Some(samples) = run.measure(loaded.model.as_mut())? else { return Ok(()) };
             let after = engine.machine_state();
             let mut measurement =
                 self.measurement(engine, &loaded, plan.workload, samples, (&before, &after));
@@ -139,7 +145,7 @@ impl LoadBlock<'_> {
         if (self.stop)() {
             return Ok(None);
         }
-        engine.reset_peak_memory();
+        engine.prepare_load();
         let before = engine.machine_state();
         let mut model = engine.load(&self.plan.model)?;
         let Some(warmup) = warm_up(model.as_mut(), self.plan, self.stop)? else {
@@ -158,6 +164,7 @@ impl LoadBlock<'_> {
         (before, after): (&MachineState, &MachineState),
     ) -> Measurement {
         let environment = environment_between(before, after);
+        // A saved cache is the tool's, and is alive when a prefill at a depth is at its peak.
         let peak = after.peak_rss_bytes.map(|b| b.saturating_sub(samples.snapshot_bytes));
         Measurement {
             schema_version: SCHEMA_VERSION,
@@ -172,7 +179,7 @@ impl LoadBlock<'_> {
             model: self.plan.model.record(),
             workload,
             load_ns: loaded.model.load_ns(),
-            warmup: loaded.warmup.clone(),
+            warmup: [loaded.warmup.as_slice(), &samples.warmup].concat(),
             prefill: samples.prefill,
             decode: samples.decode,
             kernels: samples.kernels,

@@ -4,7 +4,7 @@ use sysinfo::System;
 
 use crate::RunError;
 use crate::system_files::{kib_field, read};
-use crate::usage::process_usage;
+use crate::usage::{process_usage, return_free_memory};
 
 /// Refuses what would not fit.
 ///
@@ -47,6 +47,12 @@ pub(crate) fn peak_resident_bytes() -> Option<u64> {
 pub(crate) fn reset_peak() {
     // A kernel without this file only makes the reading an upper bound.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// Gives back what freed models have left in the allocator, so that the next model's memory is
+/// its own.
+pub(crate) fn release_unused() {
+    return_free_memory();
 }
 
 #[cfg(test)]

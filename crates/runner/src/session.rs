@@ -140,10 +140,12 @@ fn run_block(
     observer: &mut dyn SessionObserver,
 ) -> Result<usize, RunError> {
     let mut lines = Vec::new();
-    let mut begin = |workload_index: usize| {
+    let began = engine.elapsed().saturating_sub(progress.elapsed);
+    let mut begin = |workload_index: usize, now: Duration| {
         if let Some(plan) = block.plan.workloads.get(workload_index) {
             let workload = plan.workload;
-            observer.on_progress(&Progress { workload_index, workload, ..progress });
+            let elapsed = now.saturating_sub(began);
+            observer.on_progress(&Progress { workload_index, workload, elapsed, ..progress });
         }
     };
     let outcome = block.measure(engine, &mut begin, &mut lines);

@@ -1,4 +1,5 @@
-//! Counters that the kernel keeps for this process.
+//! Calls to the system that the standard library does not have: counters of this process, and
+//! the return of free memory.
 
 /// What `getrusage` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,3 +42,19 @@ pub(crate) fn process_usage() -> Option<Usage> {
 pub(crate) fn process_usage() -> Option<Usage> {
     None
 }
+
+/// Gives the memory that the allocator holds back to the system (glibc; elsewhere without
+/// effect).
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn return_free_memory() {
+    #[expect(unsafe_code, reason = "the standard library has no malloc_trim")]
+    // SAFETY: `malloc_trim` takes no pointer and may be called at any time from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Gives the memory that the allocator holds back to the system (glibc; elsewhere without
+/// effect).
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn return_free_memory() {}

@@ -5,11 +5,12 @@ use foretoken_stats::SplitMix64;
 
 use crate::{KernelPass, LoadPlan, LoadedModel, RunError, WorkloadPlan};
 
-/// Longest untimed pass when the cache is filled, tokens.
-const FILL_CHUNK: u32 = 512;
+/// Longest untimed pass when the cache is filled, tokens: short, because its score matrices
+/// would raise the peak of the process.
+const FILL_CHUNK: u32 = 128;
 
 /// Rows of a warm-up pass: enough for the kernels that repack for many rows, and no more.
-const WARMUP_ROWS: std::ops::RangeInclusive<u32> = 8..=64;
+const WARMUP_ROWS: std::ops::RangeInclusive<u32> = 8..=32;
 
 /// Most warm-up passes of each kind.
 const WARMUP_PASSES: usize = 3;
@@ -20,6 +21,8 @@ const STEADY: f64 = 0.10;
 /// What came out of a workload.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
+    /// Untimed passes of this workload.
+    pub(crate) warmup: Vec<WarmupPass>,
     pub(crate) prefill: Vec<PassSample>,
     pub(crate) decode: Vec<PassSample>,
     pub(crate) kernels: Vec<KernelSample>,
@@ -29,8 +32,8 @@ pub(crate) struct Samples {
 
 /// Runs passes until they are steady; `None` where the stop came first.
 ///
-/// The first pass repacks the weights. Prompts longer than the warm-up are warmed up by fewer
-/// rows: the kernels are the same and the time goes into samples.
+/// The first pass repacks the weights. A few rows do that as well as a long prompt, which gets
+/// an untimed pass of its own later.
 pub(crate) fn warm_up(
     model: &mut dyn LoadedModel,
     plan: &LoadPlan,
@@ -72,92 +75,119 @@ fn is_steady(a: u64, b: u64) -> bool {
     a.abs_diff(b) as f64 <= STEADY * a.max(b) as f64
 }
 
-/// Runs the passes of a workload; `None` where the stop came before its end.
-pub(crate) fn run_workload(
-    model: &mut dyn LoadedModel,
-    plan: &WorkloadPlan,
-    vocabulary: u32,
-    stop: &dyn Fn() -> bool,
-) -> Result<Option<Samples>, RunError> {
-    let mut samples = Samples::default();
-    let workload = &plan.workload;
-    model.forget_snapshot();
-    model.reset();
-    if !fill(model, 0, workload.depth, vocabulary, stop)? {
-        return Ok(None);
-    }
-    if workload.prompt_tokens > 0 && !run_prefill(model, plan, vocabulary, stop, &mut samples)? {
-        return Ok(None);
-    }
-    // The decode steps go on from the last prefill; a saved cache would only take memory.
-    model.forget_snapshot();
-    if plan.decode_steps > 0 && !run_decode(model, plan, vocabulary, stop, &mut samples)? {
-        return Ok(None);
-    }
-    model.reset();
-    Ok(Some(samples))
+/// A workload about to run.
+pub(crate) struct WorkloadRun<'a> {
+    pub(crate) plan: &'a WorkloadPlan,
+    pub(crate) vocabulary: u32,
+    pub(crate) stop: &'a dyn Fn() -> bool,
 }
 
-/// Prefills the prompt at the workload's depth; ends with the prompt in the cache.
-fn run_prefill(
-    model: &mut dyn LoadedModel,
-    plan: &WorkloadPlan,
-    vocabulary: u32,
-    stop: &dyn Fn() -> bool,
-    samples: &mut Samples,
-) -> Result<bool, RunError> {
-    let (depth, n_tokens) = (plan.workload.depth, plan.workload.prompt_tokens);
-    if plan.prefill_repeats == 0 {
-        return fill(model, depth, n_tokens, vocabulary, stop);
+impl WorkloadRun<'_> {
+    /// Puts the workload's depth into an empty cache; `false` where the stop came first.
+    pub(crate) fn fill_depth(&self, model: &mut dyn LoadedModel) -> Result<bool, RunError> {
+        model.forget_snapshot();
+        model.reset();
+        self.fill(model, 0, self.plan.workload.depth)
     }
-    if plan.prefill_repeats > 1 && depth > 0 {
-        model.snapshot();
-        samples.snapshot_bytes = model.snapshot_bytes();
+
+    /// Runs the passes on the filled cache; `None` where the stop came before their end.
+    pub(crate) fn measure(&self, model: &mut dyn LoadedModel) -> Result<Option<Samples>, RunError> {
+        let mut samples = Samples::default();
+        if self.plan.workload.prompt_tokens > 0 && !self.run_prefill(model, &mut samples)? {
+            return Ok(None);
+        }
+        // The decode steps go on from the last prefill; a saved cache would only take memory.
+        model.forget_snapshot();
+        if self.plan.decode_steps > 0 && !self.run_decode(model, &mut samples)? {
+            return Ok(None);
+        }
+        model.reset();
+        Ok(Some(samples))
     }
-    let prompt = tokens(depth, n_tokens, vocabulary);
-    for repeat in 0..plan.prefill_repeats {
-        if stop() {
+
+    /// Prefills the prompt at the workload's depth, once untimed; ends with it in the cache.
+    ///
+    /// The untimed pass makes the allocator grow to this prompt: without it the first sample
+    /// of a small model is up to a fifth slower than the second.
+    fn run_prefill(
+        &self,
+        model: &mut dyn LoadedModel,
+        samples: &mut Samples,
+    ) -> Result<bool, RunError> {
+        let (depth, n_tokens) = (self.plan.workload.depth, self.plan.workload.prompt_tokens);
+        if self.plan.prefill_repeats == 0 {
+            return self.fill(model, depth, n_tokens);
+        }
+        if depth > 0 {
+            model.snapshot();
+            samples.snapshot_bytes = model.snapshot_bytes();
+        }
+        if (self.stop)() {
             return Ok(false);
         }
-        if repeat > 0 {
+        let prompt = tokens(depth, n_tokens, self.vocabulary);
+        let warm = model.forward(&prompt, depth, false)?;
+        samples.warmup.push(WarmupPass { n_tokens, ns: warm.total_ns() });
+        for repeat in 0..self.plan.prefill_repeats {
+            if (self.stop)() {
+                return Ok(false);
+            }
             model.restore();
+            let sample = model.forward(&prompt, depth, is_probed(repeat))?;
+            samples.add(Phase::Prefill, sample, &model.last_kernels());
         }
-        let sample = model.forward(&prompt, depth, is_probed(repeat))?;
-        add_pass(samples, Phase::Prefill, sample, &model.last_kernels());
+        Ok(true)
     }
-    Ok(true)
-}
 
-/// Times decode steps around the midpoint of the generated span.
-///
-/// The tokens before them are put into the cache by untimed passes: a chunk, and then one step,
-/// so that the first timed step follows another step.
-fn run_decode(
-    model: &mut dyn LoadedModel,
-    plan: &WorkloadPlan,
-    vocabulary: u32,
-    stop: &dyn Fn() -> bool,
-    samples: &mut Samples,
-) -> Result<bool, RunError> {
-    let cached = plan.workload.depth + plan.workload.prompt_tokens;
-    let first = first_step(plan);
-    let gap = first - cached;
-    if gap > 0 {
-        if !fill(model, cached, gap - 1, vocabulary, stop)? {
-            return Ok(false);
+    /// Times decode steps around the midpoint of the generated span.
+    ///
+    /// The tokens before them are put into the cache by untimed passes: chunks, and then one
+    /// step, so that the first timed step follows another step.
+    fn run_decode(
+        &self,
+        model: &mut dyn LoadedModel,
+        samples: &mut Samples,
+    ) -> Result<bool, RunError> {
+        let cached = self.plan.workload.depth + self.plan.workload.prompt_tokens;
+        let first = first_step(self.plan);
+        if first > cached {
+            let settle = first - 1;
+            if !self.fill(model, cached, settle - cached)? {
+                return Ok(false);
+            }
+            model.forward(&tokens(settle, 1, self.vocabulary), settle, false)?;
         }
-        model.forward(&tokens(first - 1, 1, vocabulary), first - 1, false)?;
-    }
-    let mut token = if cached + gap > 0 { model.last_token() } else { 0 };
-    for step in 0..plan.decode_steps {
-        if stop() {
-            return Ok(false);
+        let mut token = model.last_token();
+        for step in 0..self.plan.decode_steps {
+            if (self.stop)() {
+                return Ok(false);
+            }
+            let sample = model.forward(&[token], first + step, is_probed(step))?;
+            token = model.last_token();
+            samples.add(Phase::Decode, sample, &model.last_kernels());
         }
-        let sample = model.forward(&[token], first + step, is_probed(step))?;
-        token = model.last_token();
-        add_pass(samples, Phase::Decode, sample, &model.last_kernels());
+        Ok(true)
     }
-    Ok(true)
+
+    /// Puts `n_tokens` into the cache after `kv_len` by untimed passes; `false` on a stop.
+    fn fill(
+        &self,
+        model: &mut dyn LoadedModel,
+        kv_len: u32,
+        n_tokens: u32,
+    ) -> Result<bool, RunError> {
+        let end = kv_len + n_tokens;
+        let mut at = kv_len;
+        while at < end {
+            if (self.stop)() {
+                return Ok(false);
+            }
+            let chunk = FILL_CHUNK.min(end - at);
+            model.forward(&tokens(at, chunk, self.vocabulary), at, false)?;
+            at += chunk;
+        }
+        Ok(true)
+    }
 }
 
 /// `kv_len` of the first timed step. A step needs at least one token in the cache.
@@ -172,27 +202,6 @@ fn is_probed(index: u32) -> bool {
     index % 2 == 0
 }
 
-/// Puts `n_tokens` into the cache after `kv_len` by untimed passes; `false` on a stop.
-fn fill(
-    model: &mut dyn LoadedModel,
-    kv_len: u32,
-    n_tokens: u32,
-    vocabulary: u32,
-    stop: &dyn Fn() -> bool,
-) -> Result<bool, RunError> {
-    let end = kv_len + n_tokens;
-    let mut at = kv_len;
-    while at < end {
-        if stop() {
-            return Ok(false);
-        }
-        let chunk = FILL_CHUNK.min(end - at);
-        model.forward(&tokens(at, chunk, vocabulary), at, false)?;
-        at += chunk;
-    }
-    Ok(true)
-}
-
 /// Pseudo-random token ids, the same for the same position: times do not depend on them, but
 /// one repeated id would read one row of the embedding over and over.
 fn tokens(kv_len: u32, n_tokens: u32, vocabulary: u32) -> Vec<u32> {
@@ -201,40 +210,42 @@ fn tokens(kv_len: u32, n_tokens: u32, vocabulary: u32) -> Vec<u32> {
     (0..n_tokens).map(|_| u32::try_from(random.below(bound)).unwrap_or(0)).collect()
 }
 
-fn add_pass(samples: &mut Samples, phase: Phase, sample: PassSample, kernels: &[KernelPass]) {
-    let passes = match phase {
-        Phase::Prefill => &mut samples.prefill,
-        Phase::Decode => &mut samples.decode,
-    };
-    if sample.probed {
+impl Samples {
+    /// Keeps a pass, and the kernels of a probed one: every row has one number per probed pass.
+    fn add(&mut self, phase: Phase, sample: PassSample, kernels: &[KernelPass]) {
+        let passes = match phase {
+            Phase::Prefill => &mut self.prefill,
+            Phase::Decode => &mut self.decode,
+        };
         let n_before = passes.iter().filter(|p| p.probed).count();
-        add_kernels(&mut samples.kernels, phase, n_before, kernels);
-    }
-    passes.push(sample);
-}
-
-/// Appends one pass to the totals, so that every row has one number per probed pass.
-fn add_kernels(
-    rows: &mut Vec<KernelSample>,
-    phase: Phase,
-    n_before: usize,
-    kernels: &[KernelPass],
-) {
-    for kernel in kernels {
-        let KernelPass { op, role, tensor_type, calls, ns } = *kernel;
-        let found = rows.iter_mut().find(|row| {
-            (row.phase, row.op, row.role, row.tensor_type) == (phase, op, role, tensor_type)
-        });
-        match found {
-            Some(row) => row.ns.push(ns),
-            None => {
-                let mut times = vec![0; n_before];
-                times.push(ns);
-                rows.push(KernelSample { phase, op, role, tensor_type, calls, ns: times });
-            }
+        passes.push(sample);
+        if !sample.probed {
+            return;
+        }
+        for kernel in kernels {
+            self.kernel_row(phase, kernel, n_before).ns.push(kernel.ns);
+        }
+        for row in self.kernels.iter_mut().filter(|row| row.phase == phase) {
+            row.ns.resize(n_before + 1, 0);
         }
     }
-    for row in rows.iter_mut().filter(|row| row.phase == phase) {
-        row.ns.resize(n_before + 1, 0);
+
+    /// The row of a kernel; a new one has had no time in the passes before.
+    fn kernel_row(
+        &mut self,
+        phase: Phase,
+        kernel: &KernelPass,
+        n_before: usize,
+    ) -> &mut KernelSample {
+        let KernelPass { op, role, tensor_type, calls, .. } = *kernel;
+        let found = self.kernels.iter().position(|row| {
+            (row.phase, row.op, row.role, row.tensor_type) == (phase, op, role, tensor_type)
+        });
+        let index = found.unwrap_or_else(|| {
+            let ns = vec![0; n_before];
+            self.kernels.push(KernelSample { phase, op, role, tensor_type, calls, ns });
+            self.kernels.len() - 1
+        });
+        &mut self.kernels[index]
     }
 }

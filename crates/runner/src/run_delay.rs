@@ -1,0 +1,92 @@
+//! How long this process waited for a processor that others had.
+//!
+//! The count of involuntary context switches says too much: candle's threads yield while they
+//! wait for each other, and a yield to a neighbour counts. Linux keeps the time that each
+//! thread was ready and did not run (`/proc/self/task/*/schedstat`, second number, ns).
+
+use std::fs::File;
+use std::time::Duration;
+
+use crate::usage::process_usage;
+
+/// A pass is preempted when a thread waited for more than this share of it.
+const PREEMPTED_SHARE: f64 = 0.02;
+
+/// Waiting times of the threads that existed at the last [`RunDelay::refresh`].
+pub(crate) struct RunDelay {
+    threads: Vec<(File, u64)>,
+    switches: u64,
+}
+
+impl RunDelay {
+    pub(crate) fn new() -> Self {
+        let mut delay = Self { threads: Vec::new(), switches: 0 };
+        delay.refresh();
+        delay
+    }
+
+    /// Looks for threads anew; the engine's pools begin with the first pass.
+    pub(crate) fn refresh(&mut self) {
+        self.threads = crate::system_files::entries("/proc/self/task")
+            .into_iter()
+            .filter_map(|task| File::open(task.join("schedstat")).ok())
+            .map(|file| (file, 0))
+            .collect();
+    }
+
+    /// Begins a pass.
+    pub(crate) fn start(&mut self) {
+        for (file, waited) in &mut self.threads {
+            *waited = read_delay(file).unwrap_or(*waited);
+        }
+        self.switches = involuntary_switches();
+    }
+
+    /// Whether a thread waited for long since the start of a pass that took `pass`. Where the
+    /// system does not tell waiting times, any involuntary context switch says so.
+    pub(crate) fn was_preempted(&self, pass: Duration) -> bool {
+        let longest = self
+            .threads
+            .iter()
+            .filter_map(|(file, before)| Some(read_delay(file)?.saturating_sub(*before)))
+            .max();
+        match longest {
+            Some(ns) => ns as f64 > PREEMPTED_SHARE * pass.as_nanos() as f64,
+            None => involuntary_switches() > self.switches,
+        }
+    }
+}
+
+fn involuntary_switches() -> u64 {
+    process_usage().map_or(0, |usage| usage.involuntary_switches)
+}
+
+/// Reads an open `schedstat` again from its beginning.
+#[cfg(unix)]
+fn read_delay(file: &File) -> Option<u64> {
+    use std::os::unix::fs::FileExt;
+    let mut buffer = [0_u8; 96];
+    let length = file.read_at(&mut buffer, 0).ok()?;
+    delay_of(std::str::from_utf8(&buffer[..length]).ok()?)
+}
+
+#[cfg(not(unix))]
+fn read_delay(_file: &File) -> Option<u64> {
+    None
+}
+
+/// `schedstat` is: time on the processor, time waiting for one, number of turns.
+fn delay_of(schedstat: &str) -> Option<u64> {
+    schedstat.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_number_is_the_wait() {
+        assert_eq!(delay_of("197530347 50775 10\n"), Some(50_775));
+        assert_eq!(delay_of(""), None);
+    }
+}
