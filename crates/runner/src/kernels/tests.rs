@@ -1,1 +1,173 @@
+use foretoken_spec::{ModelSource, TensorType};
 
+use super::*;
+use crate::mock::tests::tiny_shape;
+
+/// Builds a pass: each step is so many nanoseconds, then an edge.
+struct Pass {
+    start: Instant,
+    now: Instant,
+    events: Vec<SpanEvent>,
+}
+
+impl Pass {
+    fn new() -> Self {
+        let start = Instant::now();
+        Self { start, now: start, events: Vec::new() }
+    }
+
+    fn after(&mut self, ns: u64, kind: SpanKind, edge: Edge) {
+        self.now += Duration::from_nanos(ns);
+        self.events.push(SpanEvent { kind, edge, at: self.now });
+    }
+
+    fn enter(&mut self, ns: u64, kind: SpanKind) {
+        self.after(ns, kind, Edge::Enter);
+    }
+
+    fn exit(&mut self, ns: u64, kind: SpanKind) {
+        self.after(ns, kind, Edge::Exit);
+    }
+
+    fn span(&mut self, before: u64, inside: u64, kind: SpanKind) {
+        self.enter(before, kind);
+        self.exit(inside, kind);
+    }
+
+    fn end(self, ns: u64, types: &TypeTable) -> (u64, Vec<KernelPass>) {
+        let end = self.now + Duration::from_nanos(ns);
+        let total = u64::try_from(end.duration_since(self.start).as_nanos()).unwrap();
+        (total, self_times(&self.events, self.start, end, types))
+    }
+}
+
+/// Two layers; the second one's `v` and `down` are Q6_K, as in a Q4_K_M file.
+fn mixed_types() -> TypeTable {
+    let model = ModelSpec::from_shape(
+        "m",
+        "f",
+        "mix",
+        ModelSource::Mini,
+        tiny_shape(),
+        |role, layer| match (role, layer) {
+            (TensorRole::AttnV | TensorRole::FfnDown, Some(1)) | (TensorRole::Output, _) => {
+                TensorType::Q6_K
+            }
+            (role, _) if role.is_vector() => TensorType::F32,
+            _ => TensorType::Q4_K,
+        },
+    );
+    TypeTable::new(&model)
+}
+
+/// One layer as candle's reader runs it: every self time has a value of its own.
+fn layer(pass: &mut Pass) {
+    use SpanKind::{Attn, AttnMlp, AttnRot, QMatMul, RmsNorm};
+    pass.span(1, 10, RmsNorm);
+    pass.enter(2, Attn);
+    for matmul in [100, 200, 300] {
+        pass.span(3, matmul, QMatMul);
+    }
+    pass.span(4, 20, AttnRot);
+    pass.span(5, 30, AttnRot);
+    pass.span(50, 400, QMatMul);
+    pass.exit(6, Attn);
+    pass.enter(7, AttnMlp);
+    pass.span(8, 11, RmsNorm);
+    pass.span(9, 500, QMatMul);
+    pass.span(1, 600, QMatMul);
+    pass.span(40, 700, QMatMul);
+    pass.exit(12, AttnMlp);
+}
+
+fn find(
+    kernels: &[KernelPass],
+    op: OpKind,
+    role: Option<TensorRole>,
+    t: Option<TensorType>,
+) -> (u32, u64) {
+    let found: Vec<_> = kernels
+        .iter()
+        .filter(|k| k.op == op && k.role == role && k.tensor_type == t)
+        .map(|k| (k.calls, k.ns))
+        .collect();
+    assert_eq!(found.len(), 1, "{op:?} {role:?} {t:?}");
+    found[0]
+}
+
+#[test]
+fn self_times_of_two_layers_add_up_to_the_pass() {
+    use SpanKind::{Model, Output, QMatMul, RmsNorm};
+    let mut pass = Pass::new();
+    pass.enter(1000, Model); // host before
+    pass.enter(77, RmsNorm); // embedding before
+    pass.exit(10, RmsNorm);
+    // The first norm was entered by hand to give the embedding its own time; the rest of the
+    // first layer follows.
+    layer(&mut pass);
+    layer(&mut pass);
+    pass.span(2, 13, RmsNorm);
+    pass.enter(14, Output);
+    pass.span(1, 5000, QMatMul);
+    pass.exit(2, Output);
+    pass.exit(3, Model);
+    let (total, kernels) = pass.end(2000, &mixed_types());
+
+    let plain = |op| find(&kernels, op, None, None);
+    assert_eq!(plain(OpKind::Host), (1, 1000 + 2000));
+    assert_eq!(plain(OpKind::Embedding), (1, 77));
+    assert_eq!(plain(OpKind::RmsNorm), (6, 10 + 2 * (10 + 11) + 13));
+    assert_eq!(plain(OpKind::Rope), (4, 2 * (20 + 30)));
+    // attn self: 3·3 before q, k, v; 4 and 5 before the ropes; 50 before and 6 after the output.
+    assert_eq!(plain(OpKind::Attention), (2, 2 * (9 + 4 + 5 + 50 + 6)));
+    assert_eq!(plain(OpKind::MlpElementwise), (2, 2 * (8 + 9 + 1 + 40 + 12)));
+    // model self: 1, 2 and 7 per layer, 2 and 14 before the last norm and the output, 3 after.
+    assert_eq!(plain(OpKind::Residual), (2, 2 * (1 + 2 + 7) + 2 + 14 + 3));
+
+    let matmul = |role, t| find(&kernels, OpKind::Matmul, Some(role), Some(t));
+    assert_eq!(matmul(TensorRole::AttnQ, TensorType::Q4_K), (2, 200));
+    assert_eq!(matmul(TensorRole::AttnK, TensorType::Q4_K), (2, 400));
+    assert_eq!(matmul(TensorRole::AttnV, TensorType::Q4_K), (1, 300));
+    assert_eq!(matmul(TensorRole::AttnV, TensorType::Q6_K), (1, 300));
+    assert_eq!(matmul(TensorRole::AttnOutput, TensorType::Q4_K), (2, 800));
+    assert_eq!(matmul(TensorRole::FfnGate, TensorType::Q4_K), (2, 1000));
+    assert_eq!(matmul(TensorRole::FfnUp, TensorType::Q4_K), (2, 1200));
+    assert_eq!(matmul(TensorRole::FfnDown, TensorType::Q4_K), (1, 700));
+    assert_eq!(matmul(TensorRole::FfnDown, TensorType::Q6_K), (1, 700));
+    // The LM head is the whole span, its matmul included.
+    let head = find(&kernels, OpKind::LmHead, Some(TensorRole::Output), Some(TensorType::Q6_K));
+    assert_eq!(head, (1, 1 + 5000 + 2));
+
+    assert_eq!(kernels.iter().map(|k| k.ns).sum::<u64>(), total);
+}
+
+#[test]
+fn a_pass_without_events_is_all_host() {
+    let (total, kernels) = Pass::new().end(123, &mixed_types());
+    assert_eq!(total, 123);
+    assert_eq!(kernels.len(), 1);
+    assert_eq!(find(&kernels, OpKind::Host, None, None), (1, 123));
+}
+
+#[test]
+fn unknown_spans_leave_their_time_to_the_one_around() {
+    let mut pass = Pass::new();
+    pass.enter(1, SpanKind::Model);
+    pass.span(10, 20, SpanKind::Unknown);
+    pass.exit(30, SpanKind::Model);
+    let (_, kernels) = pass.end(2, &mixed_types());
+    assert_eq!(find(&kernels, OpKind::Embedding, None, None), (1, 60));
+}
+
+#[test]
+fn a_tied_head_is_the_embedding_matrix() {
+    let mut shape = tiny_shape();
+    shape.tied_embeddings = true;
+    let model =
+        ModelSpec::from_shape("m", "f", "Q8_0", ModelSource::Mini, shape, |_, _| TensorType::Q8_0);
+    let mut pass = Pass::new();
+    pass.span(1, 9, SpanKind::Output);
+    let (_, kernels) = pass.end(1, &TypeTable::new(&model));
+    let role = Some(TensorRole::TokenEmbedding);
+    assert_eq!(find(&kernels, OpKind::LmHead, role, Some(TensorType::Q8_0)), (1, 9));
+}

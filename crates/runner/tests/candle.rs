@@ -1,0 +1,180 @@
+//! A tiny real model through candle.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use foretoken_gguf::mix::quantized_spec;
+use foretoken_runner::{
+    CandleEngine, Engine, LoadPlan, Probing, RunError, SamplingMode, SessionIds, WorkloadPlan,
+    run_load, tool_info,
+};
+use foretoken_spec::{
+    Measurement, ModelShape, ModelSource, ModelSpec, OpKind, Phase, QuantScheme, Workload,
+};
+
+fn tiny_shape() -> ModelShape {
+    ModelShape {
+        architecture: "llama".into(),
+        n_layers: 2,
+        hidden_size: 256,
+        n_heads: 4,
+        n_kv_heads: 2,
+        head_dim: 64,
+        intermediate_size: 512,
+        vocab_size: 512,
+        context_length: 4096,
+        tied_embeddings: false,
+        rope_freqs: false,
+        rope_freq_base: 10_000.0,
+        rms_norm_eps: 1e-5,
+    }
+}
+
+fn tiny(scheme: QuantScheme) -> ModelSpec {
+    quantized_spec("tiny", "tiny", ModelSource::Mini, tiny_shape(), scheme)
+}
+
+fn engine() -> CandleEngine {
+    CandleEngine::new(SamplingMode::Temperature { seed: 1 })
+}
+
+fn plan(model: ModelSpec, workload: Workload, repeats: u32, steps: u32) -> LoadPlan {
+    let one = WorkloadPlan { workload, prefill_repeats: repeats, decode_steps: steps };
+    LoadPlan { model, load: 0, workloads: vec![one] }
+}
+
+fn measure(plan: &LoadPlan, sampling: SamplingMode) -> Result<Vec<Measurement>, RunError> {
+    let ids = SessionIds { session: "s".into(), sequence: 0, tool: tool_info("0") };
+    run_load(&mut CandleEngine::new(sampling), plan, &ids, &|| false)
+}
+
+fn workload(prompt_tokens: u32, generated_tokens: u32, depth: u32) -> Workload {
+    Workload { prompt_tokens, generated_tokens, depth }
+}
+
+#[test]
+fn kernel_times_add_up_to_every_probed_pass() {
+    for scheme in [QuantScheme::Q8_0, QuantScheme::F16, QuantScheme::Q4_K_M] {
+        let plan = plan(tiny(scheme), workload(24, 8, 40), 3, 6);
+        let lines = measure(&plan, SamplingMode::Temperature { seed: 1 }).unwrap();
+        let line = &lines[0];
+        assert_eq!((line.prefill.len(), line.decode.len()), (3, 6));
+        for (phase, passes) in [(Phase::Prefill, &line.prefill), (Phase::Decode, &line.decode)] {
+            let probed: Vec<_> = passes.iter().filter(|p| p.probed).collect();
+            for (index, pass) in probed.iter().enumerate() {
+                let rows = line.kernels.iter().filter(|k| k.phase == phase);
+                let sum: u64 = rows.map(|k| k.ns[index]).sum();
+                assert_eq!(sum, pass.forward_ns, "{scheme:?} {phase:?}");
+                assert!(pass.logits_copy_ns <= pass.forward_ns);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_operation_is_seen_as_often_as_the_model_has_it() {
+    let plan = plan(tiny(QuantScheme::Q8_0), workload(16, 4, 0), 1, 4);
+    let line = &measure(&plan, SamplingMode::Temperature { seed: 1 }).unwrap()[0];
+    for phase in [Phase::Prefill, Phase::Decode] {
+        let calls = |op| {
+            let rows = line.kernels.iter().filter(|k| k.phase == phase && k.op == op);
+            rows.map(|k| k.calls).sum::<u32>()
+        };
+        assert_eq!(calls(OpKind::Matmul), 2 * 7);
+        assert_eq!(calls(OpKind::LmHead), 1);
+        assert_eq!(calls(OpKind::RmsNorm), 2 * 2 + 1);
+        assert_eq!(calls(OpKind::Rope), 2 * 2);
+        assert_eq!(calls(OpKind::Attention), 2);
+        assert_eq!(calls(OpKind::MlpElementwise), 2);
+        assert_eq!(calls(OpKind::Embedding), 1);
+        let matmuls = line.kernels.iter().filter(|k| k.phase == phase && k.op == OpKind::Matmul);
+        assert!(matmuls.into_iter().all(|k| k.role.is_some() && k.tensor_type.is_some()));
+    }
+}
+
+#[test]
+fn greedy_has_no_softmax_and_temperature_has_one() {
+    let plan = plan(tiny(QuantScheme::Q8_0), workload(8, 4, 0), 1, 4);
+    let drawn = &measure(&plan, SamplingMode::Temperature { seed: 1 }).unwrap()[0];
+    assert!(drawn.decode.iter().all(|p| p.softmax_ns > 0 && p.sampling_ns > 0));
+    let greedy = &measure(&plan, SamplingMode::Greedy).unwrap()[0];
+    assert!(greedy.decode.iter().all(|p| p.softmax_ns == 0 && p.sampling_ns > 0));
+}
+
+#[test]
+fn a_restored_cache_gives_the_same_token_again() {
+    let mut engine = CandleEngine::new(SamplingMode::Greedy);
+    let mut model = engine.load(&tiny(QuantScheme::Q8_0)).unwrap();
+    let prompt: Vec<u32> = (0..20).collect();
+    model.forward(&prompt, 0, false).unwrap();
+    model.snapshot();
+    // 20 tokens · 2 (keys, values) · 2 layers · 2 heads · 64 · 4 bytes
+    assert_eq!(model.snapshot_bytes(), 20 * 2 * 2 * 2 * 64 * 4);
+    model.forward(&[7], 20, false).unwrap();
+    let first = model.last_token();
+    model.forward(&[9], 21, false).unwrap();
+    model.restore();
+    model.forward(&[7], 20, true).unwrap();
+    assert_eq!(model.last_token(), first);
+    model.reset();
+    model.forward(&prompt, 0, false).unwrap();
+    model.forward(&[7], 20, false).unwrap();
+    assert_eq!(model.last_token(), first);
+}
+
+#[test]
+fn probes_change_no_result_and_a_plain_model_has_none() {
+    let prompt: Vec<u32> = (0..20).collect();
+    let mut tokens = Vec::new();
+    for probing in [Probing::Absent, Probing::Installed] {
+        let mut engine = CandleEngine::new(SamplingMode::Greedy).with_probing(probing);
+        let mut model = engine.load(&tiny(QuantScheme::Q4_K_M)).unwrap();
+        let sample = model.forward(&prompt, 0, true).unwrap();
+        assert_eq!(sample.probed, probing == Probing::Installed);
+        assert_eq!(model.last_kernels().is_empty(), probing == Probing::Absent);
+        tokens.push(model.last_token());
+    }
+    assert_eq!(tokens[0], tokens[1]);
+}
+
+#[test]
+fn a_context_beyond_the_reader_is_refused_before_loading() {
+    let long = plan(tiny(QuantScheme::Q8_0), workload(96, 1, 4000), 1, 1);
+    let error = measure(&long, SamplingMode::Greedy).unwrap_err();
+    assert!(matches!(error, RunError::TooLong { total: 4097, limit: 4096, .. }));
+    assert!(!error.to_string().contains('\n'));
+}
+
+#[test]
+fn models_that_candle_would_misread_are_refused() {
+    let mut wide = tiny_shape();
+    wide.head_dim = 128;
+    let wide = quantized_spec("wide", "f", ModelSource::Mini, wide, QuantScheme::Q8_0);
+    let error = engine().load(&wide).err().unwrap();
+    assert!(matches!(error, RunError::Shape { field: "head_dim", found: 128, .. }));
+
+    let mut other = tiny(QuantScheme::Q8_0);
+    other.shape.architecture = "gemma3".into();
+    let error = engine().load(&other).err().unwrap();
+    assert!(matches!(error, RunError::Architecture { .. }));
+
+    let mut unknown = tiny(QuantScheme::Q8_0);
+    unknown.tensors[1].tensor_type = foretoken_spec::TensorType::IQ4_NL;
+    let error = engine().load(&unknown).err().unwrap();
+    assert!(matches!(error, RunError::TensorType { found: "IQ4_NL", .. }));
+
+    let mut short = tiny(QuantScheme::Q8_0);
+    short.tensors.retain(|t| t.name != "blk.1.ffn_up.weight");
+    let error = engine().load(&short).err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "tensor `blk.1.ffn_up.weight` of tiny is missing; use another file"
+    );
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let mut model = tiny(QuantScheme::Q8_0);
+    model.source = ModelSource::Gguf { path: "/nowhere/model.gguf".into() };
+    let error = engine().load(&model).err().unwrap();
+    assert_eq!(error.to_string(), "cannot open /nowhere/model.gguf; check the path");
+}
