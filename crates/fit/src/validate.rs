@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use foretoken_cost::EngineProfile;
-use foretoken_observe::{noise_floor, observations};
+use foretoken_observe::observations;
 use foretoken_predict::Predictor;
 use foretoken_spec::{
     BaselineError, Calibration, DatasetRef, GroupError, HoldOut, Measurement, ModelSource,

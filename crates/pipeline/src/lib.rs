@@ -1,0 +1,29 @@
+//! The main job: measure a designed set of mini-models, fit the cost model, predict a catalogue
+//! model that was not run, run it, and hold the two beside each other.
+//!
+//! Works on any [`Engine`](foretoken_runner::Engine): the tests drive it with a planted cost model
+//! on a fake clock.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod design;
+mod expect;
+mod proof;
+#[cfg(test)]
+mod tests;
+
+pub use design::{DesignSettings, default_schemes, measure_design};
+pub use expect::ExpectedTimes;
+pub use proof::{ProofPlan, ProofSettings, choose_proof, run_proof};
+
+/// Where measurements go and who is told about them.
+pub trait Keeper {
+    /// Keeps a line before anything else runs.
+    ///
+    /// # Errors
+    /// Whatever stands in the way of keeping it; the session ends.
+    fn keep(&mut self, measurement: &foretoken_spec::Measurement) -> std::io::Result<()>;
+
+    /// A workload begins: load `index` of `n_loads`.
+    fn progress(&mut self, _progress: &foretoken_runner::Progress<'_>) {}
+}
