@@ -2,11 +2,14 @@
 //!
 //! What several commands need stands here.
 
+pub mod calibrate;
 pub mod inspect;
 pub mod measure;
 pub mod models;
+pub mod predict;
 pub mod schema;
 pub mod synth;
+pub mod validate;
 
 use anyhow::{Context, bail};
 use foretoken_catalog::resolve;

@@ -7,7 +7,7 @@ mod store;
 
 pub use atomic::{AtomicFile, require_space, write_atomic};
 pub use lines::JsonLines;
-pub use read::{Dataset, read_calibration, read_measurements, require_backend};
+pub use read::{read_calibration, read_measurements, require_backend};
 pub use store::{
     Stored, calibration_folder, dataset_files, datasets_folder, find_calibration,
     newest_calibration,

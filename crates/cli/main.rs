@@ -51,9 +51,9 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<Outcome> {
     let output = Output::new(cli);
     match &cli.command {
-        Command::Calibrate(_) => anyhow::bail!("`calibrate` is not built in yet"),
-        Command::Predict(_) => anyhow::bail!("`predict` is not built in yet"),
-        Command::Validate(_) => anyhow::bail!("`validate` is not built in yet"),
+        Command::Calibrate(args) => commands::calibrate::run(args, &output),
+        Command::Predict(args) => commands::predict::run(args, &output),
+        Command::Validate(args) => commands::validate::run(args, &output),
         Command::Measure(args) => commands::measure::run(args, &output),
         Command::Inspect(args) => commands::inspect::run(args, &output),
         Command::Synth(args) => commands::synth::run(args, &output),

@@ -3,7 +3,6 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -17,7 +16,6 @@ pub struct Progress {
 
 const STEPS: &str = "{bar:24} {pos}/{len} · {msg} · {eta} left";
 const BYTES: &str = "{bar:24} {bytes}/{total_bytes} · {bytes_per_sec} · {msg} · {eta} left";
-const SPINNER: &str = "{spinner} {msg} · {elapsed}";
 
 impl Progress {
     /// A bar over `total` steps.
@@ -28,15 +26,6 @@ impl Progress {
     /// A bar over `total` bytes.
     pub fn bytes(output: &Output, total: u64) -> Self {
         Self::new(output, ProgressBar::new(total), BYTES)
-    }
-
-    /// Something whose end is not known.
-    pub fn spinner(output: &Output) -> Self {
-        let progress = Self::new(output, ProgressBar::new_spinner(), SPINNER);
-        if !progress.bar.is_hidden() {
-            progress.bar.enable_steady_tick(Duration::from_millis(250));
-        }
-        progress
     }
 
     fn new(output: &Output, bar: ProgressBar, template: &str) -> Self {
@@ -54,19 +43,9 @@ impl Progress {
         self.bar.set_position(position);
     }
 
-    /// Steps or bytes in all, where that changes.
-    pub fn set_total(&self, total: u64) {
-        self.bar.set_length(total);
-    }
-
     /// What runs now.
     pub fn message(&self, message: impl Into<String>) {
         self.bar.set_message(message.into());
-    }
-
-    /// A line above the bar.
-    pub fn line(&self, line: &str) {
-        self.bar.println(line);
     }
 
     /// Takes the bar away.

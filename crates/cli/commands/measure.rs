@@ -21,8 +21,8 @@ use crate::files::JsonLines;
 use crate::output::Output;
 use crate::progress::{Progress, stop_on_interrupt};
 
-/// Timed passes over the prompt in each load.
-const PREFILL_REPEATS: u32 = 3;
+/// Timed passes over the prompt in each load; every other one is probed.
+const PREFILL_REPEATS: u32 = 4;
 /// Most timed decode steps in each load; more say nothing new.
 const MOST_DECODE_STEPS: u32 = 128;
 /// Seed of the sampler.
@@ -37,6 +37,9 @@ pub fn run(args: &MeasureArgs, output: &Output) -> anyhow::Result<Outcome> {
     }
     run_here(&args.run)?;
     let out = args.out.as_deref().map(JsonLines::append).transpose()?;
+    if let Some(lines) = out.as_ref().filter(|lines| lines.dropped_partial_line()) {
+        output.warn(&format!("{}: an unfinished last line was dropped", lines.path().display()));
+    }
     for model in &models {
         for warning in context_warnings(model, &workloads) {
             output.warn(&warning);

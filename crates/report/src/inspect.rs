@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use foretoken_spec::{InspectReport, InspectedTensor, ModelShape};
+use foretoken_spec::{InspectReport, InspectedTensor, ModelShape, TensorRole, TensorType};
 
 use crate::{Records, Report, Sheet, units};
 
@@ -74,15 +74,16 @@ fn shape_sheet(report: &InspectReport) -> Sheet {
     sheet
 }
 
-/// One row per role and type, in the order of the file.
+/// One row per role and type, roles in the order of the file.
 fn tensor_sheet(tensors: &[InspectedTensor]) -> Sheet {
     let mut sheet = Sheet::new("tensors", &["role", "type", ">n", "shape", ">weights", ">bytes"]);
-    let mut order = Vec::new();
+    let mut order: Vec<(TensorRole, TensorType)> = Vec::new();
     let mut groups: BTreeMap<_, (u32, String, u64, u64)> = BTreeMap::new();
     for InspectedTensor { tensor, bytes } in tensors {
         let key = (tensor.role, tensor.tensor_type);
         let group = groups.entry(key).or_insert_with(|| {
-            order.push(key);
+            let same_role = order.iter().rposition(|(role, _)| *role == tensor.role);
+            order.insert(same_role.map_or(order.len(), |index| index + 1), key);
             (0, dimensions(&tensor.shape), 0, 0)
         });
         group.0 += 1;

@@ -141,8 +141,12 @@ impl Parts {
         let mut parts = Self::default();
         for line in lines {
             let passes = if phase == Phase::Prefill { &line.prefill } else { &line.decode };
-            let probed = passes.iter().filter(|s| s.probed).enumerate();
-            for (index, pass) in probed.filter(|(_, pass)| !pass.preempted) {
+            let probed: Vec<_> = passes.iter().filter(|s| s.probed).enumerate().collect();
+            let any_calm = probed.iter().any(|(_, pass)| !pass.preempted);
+            for (index, pass) in probed {
+                if any_calm && pass.preempted {
+                    continue;
+                }
                 let Some(lm_head) = kernel_ns(&line.kernels, phase, OpKind::LmHead, index) else {
                     continue;
                 };

@@ -1,0 +1,107 @@
+//! Requests that cannot be answered: exit code 2 and a message that says what to do.
+
+use crate::util::{Sandbox, fixture};
+
+#[test]
+fn nothing_to_do() {
+    let model = fixture("config.json");
+    Sandbox::new().error_says(
+        &["measure", &model, "--prompt", "0", "--gen", "0"],
+        &["nothing to do", "at least one token"],
+    );
+}
+
+#[test]
+fn absurd_lengths() {
+    let sandbox = Sandbox::new();
+    let model = fixture("config.json");
+    for flag in ["--prompt", "--gen", "--depth"] {
+        sandbox.error_says(&["measure", &model, flag, "4000000000"], &[flag, "absurd"]);
+    }
+    let run = sandbox.run(&["measure", &model, "--prompt", "99999999999999"]);
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("99999999999999"), "{}", run.stderr);
+}
+
+#[test]
+fn longer_than_the_engine_holds() {
+    let model = fixture("config.json");
+    Sandbox::new().error_says(&["measure", &model, "--depth", "5000"], &["4096", "--depth"]);
+}
+
+#[test]
+fn unknown_preset_suggests_the_nearest() {
+    let sandbox = Sandbox::new();
+    for command in ["inspect", "measure"] {
+        sandbox.error_says(&[command, "tinylama-1.1b"], &["tinylama-1.1b", "`tinyllama-1.1b`"]);
+    }
+    sandbox.error_says(&["models", "zzz"], &["zzz", "hint: "]);
+}
+
+#[test]
+fn unknown_quantization_names_the_known_ones() {
+    let run = Sandbox::new().run(&["inspect", "tinyllama-1.1b", "--quant", "Q9_Z"]);
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("Q9_Z") && run.stderr.contains("Q4_K_M"), "{}", run.stderr);
+}
+
+#[test]
+fn devices_that_are_not_built_in() {
+    let sandbox = Sandbox::new();
+    let model = fixture("config.json");
+    for device in ["cuda", "cuda:1", "metal"] {
+        sandbox.error_says(&["measure", &model, "--device", device], &[device, "hint: "]);
+    }
+    sandbox.error_says(&["measure", &model, "--device", "abacus"], &["abacus", "known: cpu"]);
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_refused_with_the_numbers() {
+    let shape = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 65536,
+        "intermediate_size": 262144, "num_hidden_layers": 400, "num_attention_heads": 512,
+        "num_key_value_heads": 512, "vocab_size": 128000, "max_position_embeddings": 4096,
+        "rms_norm_eps": 1e-5}"#;
+    let sandbox = Sandbox::new();
+    let name = sandbox.file("huge/config.json", shape);
+    sandbox.error_says(&["measure", &name, "--quant", "F32"], &["needs", "GiB", "available"]);
+    sandbox.error_says(
+        &["synth", &name, "--quant", "F32", "--out", "huge.gguf"],
+        &["huge.gguf", "needs", "left"],
+    );
+    assert!(!sandbox.path("huge.gguf").exists());
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    let sandbox = Sandbox::new();
+    for args in [&["conquer"][..], &["measure"], &["inspect", "a", "b"], &["synth", "a"], &[]] {
+        let run = sandbox.run(args);
+        assert_eq!(run.code, 2, "{args:?}");
+        assert_eq!(run.stdout, "", "{args:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_output_is_an_error() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Sandbox::new().command().arg("models").stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.starts_with("error: cannot write to standard output: No space"), "{stderr}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    use std::process::Stdio;
+    let sandbox = Sandbox::new();
+    let mut child = sandbox
+        .command()
+        .args(["inspect", "llama-3.1-8b", "--format", "json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

@@ -1,0 +1,51 @@
+//! `inspect`: exact bytes, and the same from a preset and from the file made of it.
+
+use crate::util::{Sandbox, fixture};
+
+#[test]
+fn tinyllama_q4_k_m() {
+    let report = Sandbox::new().good(&["inspect", "tinyllama-1.1b", "--format", "json"]).json();
+    assert_eq!(report["parameters"], 1_100_048_384_u64);
+    // The published file is 668,788,096 bytes, vocabulary included.
+    let file_bytes = report["file_bytes"].as_f64().unwrap();
+    assert!((file_bytes / 668_788_096.0 - 1.0).abs() < 0.005, "{file_bytes}");
+    let sum: u64 = report["tensors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tensor| tensor["bytes"].as_u64().unwrap())
+        .sum();
+    assert_eq!(report["weight_bytes"], sum);
+    let ops = report["ops"].as_array().unwrap();
+    for phase in ["prefill", "decode"] {
+        assert!(ops.iter().any(|op| op["phase"] == phase && op["flop"].as_u64() > Some(0)));
+    }
+}
+
+/// The operations depend on the kernels of the machine; shape and tensors do not.
+#[test]
+fn the_table_of_tinyllama() {
+    let text = Sandbox::new().good(&["inspect", "tinyllama-1.1b"]).stdout;
+    let (before_ops, _) = text.split_once("operations of one pass").unwrap();
+    insta::assert_snapshot!(before_ops);
+}
+
+#[test]
+fn a_depth_beyond_the_context_is_a_warning() {
+    let model = fixture("config.json");
+    let run = Sandbox::new().good(&["inspect", &model, "--depth", "1000"]);
+    assert!(run.stderr.starts_with("warning: depth 1000"), "{}", run.stderr);
+    let quiet = Sandbox::new().good(&["inspect", &model, "--depth", "1000", "--quiet"]);
+    assert_eq!(quiet.stderr, "");
+}
+
+#[test]
+fn more_depth_costs_more() {
+    let sandbox = Sandbox::new();
+    let flop = |depth: &str| -> u64 {
+        let report =
+            sandbox.good(&["inspect", "llama-2-7b", "--depth", depth, "--format", "json"]).json();
+        report["ops"].as_array().unwrap().iter().map(|op| op["flop"].as_u64().unwrap()).sum()
+    };
+    assert!(flop("0") < flop("1024"));
+}
