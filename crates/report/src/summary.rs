@@ -13,8 +13,8 @@ use foretoken_stats::{half_split_difference, median, quantile};
 
 const NS_PER_MS: f64 = 1e6;
 
-/// Share of excluded samples from which a report warns.
-const MANY_EXCLUDED: f64 = 0.25;
+/// Share of disturbed samples from which a report warns.
+const MANY_DISTURBED: f64 = 0.25;
 
 /// One report per configuration, in the order of first appearance.
 pub fn summarise(measurements: &[Measurement]) -> Vec<MeasureReport> {
@@ -45,7 +45,8 @@ fn report(lines: &[&Measurement]) -> MeasureReport {
     let decode: Vec<Kept> = lines.iter().map(|line| Kept::of(&line.decode)).collect();
     let forward = |s: &PassSample| s.forward_ns;
     let excluded: u32 = prefill.iter().chain(&decode).map(|kept| kept.excluded).sum();
-    let taken: usize = prefill.iter().chain(&decode).map(|kept| kept.samples.len()).sum();
+    let kept: Vec<&PassSample> =
+        prefill.iter().chain(&decode).flat_map(|kept| &kept.samples).collect();
     let noise = [noise_of(&prefill), noise_of(&decode)];
     MeasureReport {
         schema_version: SCHEMA_VERSION,
@@ -67,7 +68,7 @@ fn report(lines: &[&Measurement]) -> MeasureReport {
         energy_j: None,
         noise_floor: median(&noise.into_iter().flatten().collect::<Vec<_>>()),
         excluded_samples: excluded,
-        warnings: warnings(lines, excluded, taken),
+        warnings: warnings(lines, excluded, &kept),
     }
 }
 
@@ -106,7 +107,7 @@ fn noise_of(loads: &[Kept]) -> Option<f64> {
     half_split_difference(&medians)
 }
 
-fn warnings(lines: &[&Measurement], excluded: u32, taken: usize) -> Vec<String> {
+fn warnings(lines: &[&Measurement], excluded: u32, kept: &[&PassSample]) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
     for warning in lines.iter().flat_map(|line| &line.warnings) {
         if !warnings.contains(warning) {
@@ -116,8 +117,10 @@ fn warnings(lines: &[&Measurement], excluded: u32, taken: usize) -> Vec<String> 
     if lines.len() < 2 {
         warnings.push("one fresh load only: the noise is unknown; ask for --repeat 3".into());
     }
-    let share = f64::from(excluded) / (f64::from(excluded) + taken as f64).max(1.0);
-    if share > MANY_EXCLUDED {
+    // Disturbed samples are kept where a load has no others: they must not pass unnoticed.
+    let disturbed = f64::from(excluded) + kept.iter().filter(|s| s.preempted).count() as f64;
+    let share = disturbed / (f64::from(excluded) + kept.len() as f64).max(1.0);
+    if share > MANY_DISTURBED {
         warnings.push(format!(
             "{:.0} % of the samples were disturbed by other programs; close them and repeat",
             share * 100.0
@@ -249,11 +252,12 @@ mod tests {
     }
 
     #[test]
-    fn samples_that_were_all_preempted_are_kept() {
+    fn samples_that_were_all_preempted_are_kept_with_a_warning() {
         let mut line = measurement(0, &[10.0, 99.0]);
         line.decode.iter_mut().for_each(|s| s.preempted = true);
         let report = &summarise(&[line])[0];
         assert_eq!(report.decode_ms.as_ref().unwrap().samples.len(), 2);
+        assert!(report.warnings.iter().any(|w| w.starts_with("67 % of the samples")));
     }
 
     #[test]
