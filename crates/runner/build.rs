@@ -1,7 +1,5 @@
 //! Passes on what cargo knows about the build: the target and the CPU features it may use.
 
-#![expect(clippy::print_stdout, reason = "a build script talks to cargo on standard output")]
-
 fn main() {
     for (name, key) in [
         ("TARGET", "FORETOKEN_TARGET"),

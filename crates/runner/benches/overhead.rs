@@ -4,7 +4,8 @@
 //! `cargo bench -p foretoken-runner --bench overhead [-- STEPS [tinyllama]]`
 //!
 //! The plain model is candle's own type, loaded without any subscriber and driven by nothing
-//! else; the file, the threads and the build are the same. Prints medians, ratios with a 95 %
+//! else; the file, the threads and the build are the same. Both are loaded afresh several times.
+//! Prints medians, ratios with a 95 %
 //! bootstrap interval over steps, and the cost per span event.
 
 #![allow(
@@ -30,10 +31,16 @@ const KV_LEN: u32 = 128;
 
 const RESAMPLES: usize = 2000;
 
+/// Fresh loads of both models.
+const ROUNDS: usize = 6;
+
+/// Steps of each round that are not counted.
+const SETTLING: usize = 3;
+
 fn main() {
     // `cargo bench` passes `--bench` on.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
-    let steps = arguments.first().map_or(200, |text| text.parse().unwrap());
+    let steps: usize = arguments.first().map_or(200, |text| text.parse().unwrap());
     let model = if arguments.get(1).is_some_and(|name| name == "tinyllama") {
         spec("tinyllama-1.1b", (22, 2048, 32, 4, 5632, 32_000, false))
     } else {
@@ -41,20 +48,37 @@ fn main() {
     };
     let prompt: Vec<u32> = (0..KV_LEN).map(|i| i * 37 % model.shape.vocab_size).collect();
 
-    // The plain model first: no subscriber has existed in the process until then.
-    let mut plain = load_plain(&model);
-    let mut engine = CandleEngine::new(SamplingMode::Temperature { seed: 1 });
-    let mut ours = engine.load(&model).unwrap();
-    let plain_start = {
-        forward_plain(&mut plain, &prompt, 0);
-        plain.clone()
-    };
-    ours.forward(&prompt, 0, false).unwrap();
-    ours.snapshot();
-
     let mut times: [Vec<f64>; 3] = Default::default();
     let mut n_events = 0.0;
-    for step in 0..steps + 3 {
+    for round in 0..ROUNDS {
+        n_events = run_round(&model, &prompt, round, steps.div_ceil(ROUNDS), &mut times);
+    }
+    report(&model, &times, n_events);
+}
+
+/// Loads both models afresh, since where a model lies in memory moves its time by a percent or
+/// two, and runs their steps in alternation. Returns the events of a probed pass.
+fn run_round(
+    model: &ModelSpec,
+    prompt: &[u32],
+    round: usize,
+    steps: usize,
+    times: &mut [Vec<f64>; 3],
+) -> f64 {
+    let mut engine = CandleEngine::new(SamplingMode::Temperature { seed: 1 });
+    let load_ours = |engine: &mut CandleEngine| engine.load(model).unwrap();
+    let (mut plain, mut ours) = if round.is_multiple_of(2) {
+        (load_plain(model), load_ours(&mut engine))
+    } else {
+        let ours = load_ours(&mut engine);
+        (load_plain(model), ours)
+    };
+    forward_plain(&mut plain, prompt, 0);
+    let plain_start = plain.clone();
+    ours.forward(prompt, 0, false).unwrap();
+    ours.snapshot();
+    let mut n_events = 0.0;
+    for step in 0..steps + SETTLING {
         for turn in 0..3 {
             // Each goes first, second and third equally often.
             let which = (turn + step) % 3;
@@ -68,12 +92,12 @@ fn main() {
             if which == 2 {
                 n_events = 2.0 * spans(ours.as_ref());
             }
-            if step >= 3 {
+            if step >= SETTLING {
                 times[which].push(ns);
             }
         }
     }
-    report(&model, &times, n_events);
+    n_events
 }
 
 fn report(model: &ModelSpec, times: &[Vec<f64>; 3], n_events: f64) {

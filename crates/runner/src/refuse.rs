@@ -40,17 +40,17 @@ pub fn check_model(model: &ModelSpec) -> Result<(), RunError> {
     let wrong = |field, found: u32, needed: String| {
         Err(RunError::Shape { model: model.name.clone(), field, found: found.into(), needed })
     };
-    if shape.n_heads == 0 || shape.hidden_size % shape.n_heads != 0 {
+    if shape.n_heads == 0 || !shape.hidden_size.is_multiple_of(shape.n_heads) {
         return wrong("n_heads", shape.n_heads, format!("a divisor of {}", shape.hidden_size));
     }
     if shape.head_dim != shape.hidden_size / shape.n_heads {
         let needed = format!("hidden_size / n_heads = {}", shape.hidden_size / shape.n_heads);
         return wrong("head_dim", shape.head_dim, needed);
     }
-    if shape.head_dim % 2 != 0 {
+    if !shape.head_dim.is_multiple_of(2) {
         return wrong("head_dim", shape.head_dim, "an even number".to_owned());
     }
-    if shape.n_kv_heads == 0 || shape.n_heads % shape.n_kv_heads != 0 {
+    if shape.n_kv_heads == 0 || !shape.n_heads.is_multiple_of(shape.n_kv_heads) {
         return wrong("n_kv_heads", shape.n_kv_heads, format!("a divisor of {}", shape.n_heads));
     }
     check_tensors(model)

@@ -199,7 +199,7 @@ fn first_step(plan: &WorkloadPlan) -> u32 {
 
 /// Every other pass is probed, beginning with the first.
 fn is_probed(index: u32) -> bool {
-    index % 2 == 0
+    index.is_multiple_of(2)
 }
 
 /// Pseudo-random token ids, the same for the same position: times do not depend on them, but

@@ -172,6 +172,35 @@ fn models_that_candle_would_misread_are_refused() {
 }
 
 #[test]
+fn a_file_runs_as_the_same_weights_in_memory() {
+    let mut model = tiny(QuantScheme::Q4_K_M);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let mut synthetic = foretoken_gguf::synth::SyntheticGguf::new(&model);
+    std::io::copy(&mut synthetic, &mut std::fs::File::create(&path).unwrap()).unwrap();
+    let greedy = |model: &ModelSpec| {
+        let mut loaded = CandleEngine::new(SamplingMode::Greedy).load(model).unwrap();
+        let prompt: Vec<u32> = (0..20).collect();
+        loaded.forward(&prompt, 0, false).unwrap();
+        loaded.last_token()
+    };
+    let in_memory = greedy(&model);
+    model.source = ModelSource::Gguf { path: path.to_string_lossy().into_owned() };
+    assert_eq!(greedy(&model), in_memory);
+}
+
+#[test]
+fn a_broken_file_is_an_error_of_one_line() {
+    let mut model = tiny(QuantScheme::Q8_0);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), b"GGUF\x03\0\0\0").unwrap();
+    model.source = ModelSource::Gguf { path: file.path().to_string_lossy().into_owned() };
+    let error = engine().load(&model).err().unwrap();
+    assert!(matches!(error, RunError::Load { .. }));
+    assert!(!error.to_string().contains('\n'));
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let mut model = tiny(QuantScheme::Q8_0);
     model.source = ModelSource::Gguf { path: "/nowhere/model.gguf".into() };
