@@ -1,12 +1,16 @@
 //! How long this process waited for a processor that others had.
 //!
-//! The count of involuntary context switches says too much: candle's threads yield while they
-//! wait for each other, and a yield to a neighbour counts. Linux keeps the time that each
-//! thread was ready and did not run (`/proc/self/task/*/schedstat`, second number, ns).
+//! Involuntary context switches say too much: candle keeps one pool of spinning threads as large
+//! as the machine, and rayon's pool beside it, so the two take turns all the time. Linux keeps
+//! the time that each thread was ready and did not run (`/proc/self/task/*/schedstat`, second
+//! number, ns). Of the threads of this process, the calling one and candle's own compute;
+//! rayon's, which wait as long as the others spin, are left out.
 
 use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::system_files::{entries, read};
 use crate::usage::process_usage;
 
 /// A pass is preempted when a thread waited for more than this share of it.
@@ -27,8 +31,10 @@ impl RunDelay {
 
     /// Looks for threads anew; the engine's pools begin with the first pass.
     pub(crate) fn refresh(&mut self) {
-        self.threads = crate::system_files::entries("/proc/self/task")
+        let calling = calling_thread();
+        self.threads = entries("/proc/self/task")
             .into_iter()
+            .filter(|task| Some(task) == calling.as_ref() || is_of_candle(task))
             .filter_map(|task| File::open(task.join("schedstat")).ok())
             .map(|file| (file, 0))
             .collect();
@@ -55,6 +61,18 @@ impl RunDelay {
             None => involuntary_switches() > self.switches,
         }
     }
+}
+
+/// `/proc/self/task/<id>` of the thread that asks.
+fn calling_thread() -> Option<PathBuf> {
+    // The link reads `<process>/task/<thread>`.
+    let link = std::fs::read_link("/proc/thread-self").ok()?;
+    Some(Path::new("/proc/self/task").join(link.file_name()?))
+}
+
+/// Whether a thread is one of candle's (candle-core's `utils.rs` names them `candle-bp-N`).
+fn is_of_candle(task: &Path) -> bool {
+    read(task.join("comm")).is_some_and(|name| name.starts_with("candle-"))
 }
 
 fn involuntary_switches() -> u64 {
