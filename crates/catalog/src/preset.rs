@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use foretoken_gguf::mix;
+use foretoken_gguf::{mix, synth};
 use foretoken_spec::{ModelShape, ModelSource, ModelSpec, QuantScheme};
 use serde::Deserialize;
 
@@ -29,15 +29,20 @@ pub struct Preset {
     pub source: String,
     /// Number of weights that was published.
     pub parameters: u64,
+    /// What the tokenizer adds to a file; 0 where no published file was compared.
+    pub tokenizer_bytes: u64,
     /// The shape.
     pub shape: ModelShape,
 }
 
 impl Preset {
-    /// The model as llama.cpp's quantizer would store it.
+    /// The model as llama.cpp's quantizer would store it, with the size of the published file.
     pub fn spec(&self, scheme: QuantScheme) -> ModelSpec {
         let source = ModelSource::Preset { id: self.id.clone() };
-        mix::quantized_spec(&self.id, &self.family, source, self.shape.clone(), scheme)
+        let mut spec =
+            mix::quantized_spec(&self.id, &self.family, source, self.shape.clone(), scheme);
+        spec.file_bytes = Some(synth::file_bytes(&spec) + self.tokenizer_bytes);
+        spec
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
@@ -112,6 +117,8 @@ struct PresetRow {
     family: String,
     source: String,
     parameters: u64,
+    #[serde(default)]
+    tokenizer_bytes: u64,
     shape: ShapeRow,
 }
 
@@ -135,7 +142,8 @@ struct ShapeRow {
 
 impl PresetRow {
     fn into_preset(self) -> Preset {
-        let Self { id, aliases, hf_name, family, source, parameters, shape } = self;
+        let Self { id, aliases, hf_name, family, source, parameters, tokenizer_bytes, shape } =
+            self;
         let shape = ModelShape {
             architecture: "llama".to_owned(),
             n_layers: shape.n_layers,
@@ -151,7 +159,7 @@ impl PresetRow {
             rope_freq_base: shape.rope_freq_base,
             rms_norm_eps: shape.rms_norm_eps,
         };
-        Preset { id, aliases, hf_name, family, source, parameters, shape }
+        Preset { id, aliases, hf_name, family, source, parameters, tokenizer_bytes, shape }
     }
 }
 

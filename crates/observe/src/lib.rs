@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use foretoken_spec::{KernelSample, Measurement, ModelRecord, OpKind, Pass, PassSample, Phase};
 use foretoken_spec::{TensorRole, TensorType};
-use foretoken_stats::{half_split_difference, median};
+use foretoken_stats::{half_split_difference, median, quantile};
 
 /// One configuration with what was observed of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +39,8 @@ pub struct Observation {
     pub noise: Option<f64>,
     /// Samples left out because the scheduler took the processor away.
     pub n_excluded: u32,
+    /// Loads left out because the reference around them shows another program at work.
+    pub n_contended_loads: u32,
     /// Self times of the operations in one pass.
     pub kernels: Vec<KernelObservation>,
 }
@@ -61,6 +63,22 @@ pub struct KernelObservation {
 type KernelKey = (OpKind, Option<TensorRole>, Option<TensorType>);
 type ConfigKey = (String, String, Phase, u32, u32, u32);
 
+/// Share of the best compute reference of the data below which a load was contended: another
+/// program held a processor, and passes took several times their time.
+const CONTENDED_BELOW: f64 = 0.6;
+
+/// Best compute reference of the lines (90th percentile over loads, so that one lucky sample does
+/// not set the bar); `None` without references.
+fn calm_reference(measurements: &[Measurement]) -> Option<f64> {
+    let rates = measurements.iter().flat_map(|m| &m.reference).map(|r| r.matmul_flop_per_second);
+    quantile(&rates.collect::<Vec<_>>(), 0.9)
+}
+
+/// Whether the reference around a load shows that another program held a processor.
+fn is_contended(m: &Measurement, calm: f64) -> bool {
+    m.reference.iter().any(|r| r.matmul_flop_per_second < CONTENDED_BELOW * calm)
+}
+
 /// All observations of the lines, in a stable order (by model, quantization, phase, workload).
 ///
 /// Lines of other devices, engines or thread counts must not be mixed in: callers split first.
@@ -78,11 +96,19 @@ pub fn observations(measurements: &[Measurement]) -> Vec<Observation> {
             configs.entry(key).or_default().push(m);
         }
     }
+    let calm = calm_reference(measurements).unwrap_or(0.0);
     configs
         .into_iter()
         .filter_map(|((_, _, phase, ..), mut lines)| {
             lines.sort_by_key(|m| (m.session.clone(), m.sequence));
-            observe(phase, &lines)
+            let (contended, quiet): (Vec<&Measurement>, Vec<&Measurement>) =
+                lines.into_iter().partition(|m| is_contended(m, calm));
+            if quiet.is_empty() {
+                return observe(phase, &contended);
+            }
+            let mut observation = observe(phase, &quiet)?;
+            observation.n_contended_loads = contended.len() as u32;
+            Some(observation)
         })
         .collect()
 }
@@ -147,6 +173,7 @@ fn observe(phase: Phase, lines: &[&Measurement]) -> Option<Observation> {
         noise: half_split_difference(&load_medians),
         load_medians,
         n_excluded,
+        n_contended_loads: 0,
         kernels: kernels(phase, lines),
     })
 }

@@ -109,3 +109,25 @@ fn tensor_bytes_are_those_that_llama_bench_prints() {
         assert_eq!(find(id).unwrap().spec(scheme).weight_bytes(), model_size, "{id} {scheme}");
     }
 }
+
+#[test]
+fn files_have_their_published_sizes() {
+    use QuantScheme::{Q4_K_M, Q5_K_M, Q8_0};
+    // (preset, scheme, bytes of the file on Hugging Face)
+    let published: [(&str, QuantScheme, u64); 9] = [
+        ("tinyllama-1.1b", Q4_K_M, 668_788_096),
+        ("llama-2-7b", Q4_K_M, 4_081_004_224),
+        ("llama-2-7b", Q5_K_M, 4_783_156_928),
+        ("llama-2-7b", Q8_0, 7_161_089_728),
+        ("mistral-7b", Q4_K_M, 4_368_438_944),
+        ("mistral-7b", Q5_K_M, 5_131_409_056),
+        ("smollm2-135m", Q4_K_M, 105_454_432),
+        ("llama-3.2-1b", Q4_K_M, 807_694_464),
+        ("llama-3.2-3b", Q4_K_M, 2_019_377_696),
+    ];
+    for (id, scheme, bytes) in published {
+        let ours = find(id).unwrap().spec(scheme).file_bytes.unwrap();
+        let error = (ours as f64 / bytes as f64 - 1.0).abs();
+        assert!(error < 1e-4, "{id} {scheme}: {ours} for {bytes}");
+    }
+}
