@@ -90,6 +90,15 @@ impl From<BackendArg> for Backend {
     }
 }
 
+/// `--allocator`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AllocatorArg {
+    /// Freed memory is kept for the next pass (glibc).
+    Kept,
+    /// The system's default.
+    System,
+}
+
 /// `--hold-out`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum HoldOutArg {
@@ -260,6 +269,10 @@ pub struct MeasureArgs {
     /// Take the most likely token instead of sampling at temperature 1.
     #[arg(long)]
     pub greedy: bool,
+    /// What the allocator does with freed memory: kept for the next pass, as calibrations assume,
+    /// or the system's default, where page faults may slow long prompts by half.
+    #[arg(long, value_name = "A", value_enum, default_value = "kept")]
+    pub allocator: AllocatorArg,
     /// Append the raw measurements to this file, one JSON line per load and workload.
     #[arg(long, value_name = "FILE.jsonl")]
     pub out: Option<PathBuf>,

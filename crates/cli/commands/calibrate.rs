@@ -61,7 +61,7 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
     run_here(&args.run)?;
     let job = settle(args)?;
     let stop = stop_on_interrupt()?;
-    let mut engine = CandleEngine::new(SamplingMode::Temperature { seed: SEED });
+    let mut engine = CandleEngine::new(SamplingMode::Temperature { seed: SEED }).keeping_memory();
     measure(&job, &mut engine, &stop, output)?;
     let calibration = fit_and_save(&job)?;
     let proof = prove(&job, &calibration, &mut engine, &stop, output)?;

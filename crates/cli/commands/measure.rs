@@ -15,7 +15,7 @@ use foretoken_runner::{
 use foretoken_spec::{Measurement, ModelSpec, Workload};
 
 use crate::Outcome;
-use crate::args::MeasureArgs;
+use crate::args::{AllocatorArg, MeasureArgs};
 use crate::commands::{beyond_context, resolve_models, run_here};
 use crate::files::JsonLines;
 use crate::output::Output;
@@ -138,6 +138,9 @@ fn measure(
     let progress = Progress::steps(output, (plan.loads.len() * workloads.len()) as u64);
     let mut observer = Observer { out, kept: Vec::new(), progress: &progress };
     let mut engine = CandleEngine::new(sampling);
+    if args.allocator == AllocatorArg::Kept {
+        engine = engine.keeping_memory();
+    }
     let summary = run_session(&mut engine, &plan, &mut observer, &|| stop.load(Ordering::SeqCst))?;
     progress.finish();
     if summary.stopped {

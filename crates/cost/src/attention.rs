@@ -3,7 +3,7 @@
 
 use foretoken_spec::{ModelShape, OpKind, Pass};
 
-use crate::{EngineProfile, Feature, KernelClass, OpCost};
+use crate::{Feature, KernelClass, OpCost};
 
 const F32_BYTES: u64 = 4;
 
@@ -17,7 +17,7 @@ const F32_BYTES: u64 = 4;
 /// - keys and values: `2 · t · G · d` elements are concatenated when the cache is not empty,
 ///   `2 · t · H · d` are materialised when `H > G`, and `2 · t · H · d` are read;
 /// - the queries and the output, `2 · n · H · d` elements, change layout.
-pub(crate) fn attention_op(shape: &ModelShape, engine: &EngineProfile, pass: Pass) -> OpCost {
+pub(crate) fn attention_op(shape: &ModelShape, pass: Pass) -> OpCost {
     let n = u64::from(pass.n_tokens);
     let t = u64::from(pass.kv_len) + n;
     let layers = u64::from(shape.n_layers);
@@ -34,8 +34,6 @@ pub(crate) fn attention_op(shape: &ModelShape, engine: &EngineProfile, pass: Pas
     let kv_bytes = layers * F32_BYTES * (concatenated + repeated + read);
     let score_passes: u64 = if n > 1 { 8 } else { 6 };
     let score_bytes = layers * F32_BYTES * scores * score_passes;
-
-    let mapped = layers * mapped_bytes(engine, scores, t * heads * d, heads > kv_heads);
     OpCost {
         op: OpKind::Attention,
         role: None,
@@ -50,24 +48,13 @@ pub(crate) fn attention_op(shape: &ModelShape, engine: &EngineProfile, pass: Pas
             (Feature::HeadCalls, (layers * heads) as f64),
             (Feature::ScoreElements, (layers * scores) as f64),
             (Feature::KvBytes, kv_bytes as f64),
-            (Feature::MappedBytes, mapped as f64),
         ],
     }
-}
-
-/// Bytes of one layer's temporaries that the allocator maps afresh: four score matrices (raw,
-/// scaled, masked, soft-maxed) and the two materialised heads, each where it is large enough.
-fn mapped_bytes(engine: &EngineProfile, scores: u64, kv_elements: u64, repeats: bool) -> u64 {
-    let Some(threshold) = engine.fresh_mapping_bytes else { return 0 };
-    let over = |bytes: u64, times: u64| if bytes >= threshold { times * bytes } else { 0 };
-    let heads = if repeats { over(F32_BYTES * kv_elements, 2) } else { 0 };
-    over(F32_BYTES * scores, 4) + heads
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::tests::ZEN5;
 
     fn tinyllama() -> ModelShape {
         ModelShape {
@@ -93,20 +80,11 @@ mod tests {
 
     #[test]
     fn attention_of_tinyllama_by_hand() {
-        let op = attention_op(&tinyllama(), &ZEN5, Pass { n_tokens: 1, kv_len: 1023 });
+        let op = attention_op(&tinyllama(), Pass { n_tokens: 1, kv_len: 1023 });
         assert_eq!(op.flop, 22 * 4 * 1024 * 32 * 64);
         assert_eq!(value(&op, Feature::ScoreElements), 22.0 * 32.0 * 1024.0);
         // concat 2·2·1024·4·64, repeat 2·2·1024·32·64, read 2·1024·32·64 elements of 4 bytes
         let elements = 1_048_576 + 8_388_608 + 4_194_304;
         assert_eq!(value(&op, Feature::KvBytes), f64::from(22 * 4 * elements));
-    }
-
-    #[test]
-    fn score_matrices_are_mapped_from_32_mib_on() {
-        // 32 heads · 512² · 4 bytes = 32 MiB exactly.
-        let at = attention_op(&tinyllama(), &ZEN5, Pass { n_tokens: 512, kv_len: 0 });
-        assert_eq!(value(&at, Feature::MappedBytes), 22.0 * 4.0 * f64::from(32 << 20));
-        let below = attention_op(&tinyllama(), &ZEN5, Pass { n_tokens: 511, kv_len: 0 });
-        assert_eq!(value(&below, Feature::MappedBytes), 0.0);
     }
 }

@@ -68,7 +68,10 @@ pub struct KernelClass {
 
 impl KernelClass {
     /// The class of a multiplication by weights.
+    ///
+    /// Floating-point weights are dequantized to F32 and share the class of F32.
     pub fn matmul(tensor_type: TensorType, path: KernelPath, n_rows: u32) -> Self {
+        let tensor_type = if path == KernelPath::Gemm { TensorType::F32 } else { tensor_type };
         Self { op: OpKind::Matmul, matmul: Some((tensor_type, path)), regime: Regime::of(n_rows) }
     }
 

@@ -43,14 +43,7 @@ pub enum Isa {
 pub struct EngineProfile {
     /// What decides which kernel is taken.
     pub isa: Isa,
-    /// Allocations of this many bytes and more are mapped afresh each time, so that every page
-    /// of them faults: glibc raises its threshold to 32 MiB and no further
-    /// (`M_MMAP_THRESHOLD`, `mallopt(3)`). `None` where the allocator is not glibc's.
-    pub fresh_mapping_bytes: Option<u64>,
 }
-
-/// Largest value that glibc's dynamic mmap threshold reaches on 64-bit systems.
-const GLIBC_MAX_MMAP_THRESHOLD: u64 = 32 << 20;
 
 /// Rows of one repacked x86 tile.
 const X86_TILE_ROWS: u64 = 16;
@@ -75,8 +68,7 @@ impl EngineProfile {
             "aarch64" => Isa::Arm { dotprod: has("dotprod") || has("i8mm") },
             _ => Isa::Other,
         };
-        let glibc = device.os.to_lowercase().contains("linux");
-        Self { isa, fresh_mapping_bytes: glibc.then_some(GLIBC_MAX_MMAP_THRESHOLD) }
+        Self { isa }
     }
 
     /// The kernel for `n_rows` rows times a `[k, n]` matrix of this type.
@@ -168,10 +160,8 @@ impl EngineProfile {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) const ZEN5: EngineProfile = EngineProfile {
-        isa: Isa::X86 { level: X86Level::Avx512Vnni, amx: false },
-        fresh_mapping_bytes: Some(32 << 20),
-    };
+    pub(crate) const ZEN5: EngineProfile =
+        EngineProfile { isa: Isa::X86 { level: X86Level::Avx512Vnni, amx: false } };
 
     #[test]
     fn f16_weights_take_four_bytes_in_candle() {
@@ -211,22 +201,21 @@ pub(crate) mod tests {
 
     #[test]
     fn plain_avx2_has_no_q8_0_tiles() {
-        let avx2 = EngineProfile { isa: Isa::X86 { level: X86Level::Avx2, amx: false }, ..ZEN5 };
+        let avx2 = EngineProfile { isa: Isa::X86 { level: X86Level::Avx2, amx: false } };
         assert_eq!(avx2.kernel(TensorType::Q8_0, 1, 2048, 2048), KernelPath::RowDot);
         assert_eq!(avx2.kernel(TensorType::Q4_K, 1, 2048, 2048), KernelPath::Tiled);
     }
 
     #[test]
     fn arm_tiles_keep_the_stored_size() {
-        let arm = EngineProfile { isa: Isa::Arm { dotprod: true }, ..ZEN5 };
+        let arm = EngineProfile { isa: Isa::Arm { dotprod: true } };
         assert_eq!(arm.kernel(TensorType::Q4_0, 1, 2048, 2048), KernelPath::Tiled);
         assert_eq!(arm.executed_bytes(TensorType::Q4_K, KernelPath::Tiled, 4096), 2304);
     }
 
     #[test]
     fn amx_takes_large_q4_k_prefills() {
-        let amx =
-            EngineProfile { isa: Isa::X86 { level: X86Level::Avx512Vnni, amx: true }, ..ZEN5 };
+        let amx = EngineProfile { isa: Isa::X86 { level: X86Level::Avx512Vnni, amx: true } };
         assert_eq!(amx.kernel(TensorType::Q4_K, 64, 2048, 2048), KernelPath::Amx);
         assert_eq!(amx.kernel(TensorType::Q4_K, 16, 2048, 2048), KernelPath::Tiled);
     }

@@ -26,8 +26,6 @@ pub enum Feature {
     ScoreElements,
     /// Score matrices that are multiplied, one per head.
     HeadCalls,
-    /// Bytes of temporaries so large that the allocator maps them afresh: each page faults.
-    MappedBytes,
 }
 
 impl Feature {
@@ -41,7 +39,6 @@ impl Feature {
         Self::KvBytes,
         Self::ScoreElements,
         Self::HeadCalls,
-        Self::MappedBytes,
     ];
 
     /// Name in calibrations.
@@ -55,7 +52,6 @@ impl Feature {
             Self::KvBytes => "kv_bytes",
             Self::ScoreElements => "score_elements",
             Self::HeadCalls => "head_calls",
-            Self::MappedBytes => "mapped_bytes",
         }
     }
 
@@ -69,7 +65,7 @@ impl Feature {
         match self {
             Self::Calls | Self::HeadCalls => "s/call",
             Self::Flop => "s/flop",
-            Self::WeightBytes | Self::KvBytes | Self::MappedBytes => "s/byte",
+            Self::WeightBytes | Self::KvBytes => "s/byte",
             Self::InputElements | Self::Elements | Self::ScoreElements => "s/element",
         }
     }
@@ -150,7 +146,7 @@ pub fn pass_cost(model: &ModelSpec, engine: &EngineProfile, pass: Pass) -> PassC
     ops.push(elementwise(OpKind::RmsNorm, pass, 2 * layers + 1, (2 * layers + 1) * n * hidden, 2));
     ops.extend(layer_matmuls(model, engine, pass));
     ops.push(elementwise(OpKind::Rope, pass, 2 * layers, layers * n * rotated, 4));
-    ops.push(attention_op(shape, engine, pass));
+    ops.push(attention_op(shape, pass));
     ops.push(elementwise(OpKind::Residual, pass, layers, layers * n * hidden, 3));
     // Activation, product with the up projection, and the second residual sum.
     ops.push(elementwise(OpKind::MlpElementwise, pass, layers, layers * n * (2 * ffn + hidden), 3));

@@ -207,8 +207,8 @@ pub(crate) fn empty(first: &Measurement, input: FitInput, ceilings: Ceilings) ->
 /// Device, engine and threads as one key.
 pub(crate) fn setup(m: &Measurement) -> String {
     format!(
-        "{} {} {} {} threads {}",
-        m.device.id, m.device.backend, m.engine.name, m.engine.version, m.threads
+        "{} {} {} {} threads {} allocator {:?}",
+        m.device.id, m.device.backend, m.engine.name, m.engine.version, m.threads, m.allocator
     )
 }
 

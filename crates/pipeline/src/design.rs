@@ -31,7 +31,7 @@ pub struct DesignSettings {
 /// Most rounds over the design; the budget ends it before.
 const MOST_ROUNDS: u32 = 64;
 /// Timed decode steps of each workload, half of them probed.
-const DECODE_STEPS: u32 = 8;
+const DECODE_STEPS: u32 = 12;
 
 /// The quantizations that a calibration covers unless asked otherwise.
 pub fn default_schemes() -> Vec<QuantScheme> {

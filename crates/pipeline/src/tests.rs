@@ -24,7 +24,6 @@ fn planted(class: &KernelClass, feature: Feature) -> f64 {
         Feature::Flop => 2e-12 * (1.0 + bits / 32.0),
         Feature::WeightBytes => 3e-11,
         Feature::KvBytes => 4e-11,
-        Feature::MappedBytes => 2e-10,
         Feature::InputElements | Feature::Elements => 5e-10,
         Feature::ScoreElements => 1e-9,
     }

@@ -7,7 +7,7 @@
 //!
 //! - widths that are not multiples of 256 fall off the fast kernels (SmolLM2-135M, -360M);
 //! - head counts from few to many, with and without grouped queries, for attention and its cache;
-//! - one with so many heads that a 512-token score matrix crosses the allocator's 32 MiB.
+//! - score matrices from a fraction of the last-level cache to more than all of it.
 //!
 //! Types whose kernel has no tiles are many times slower per row: they get mini-models of their
 //! own with short prompts, which is enough as their time is linear in the rows.
@@ -66,22 +66,46 @@ pub fn mini_models(
             wanted_types(schemes).into_iter().map(|t| mix::fit_to_row(t, hidden)).collect();
         types.sort_unstable();
         types.dedup();
-        let is_slow = |t: &TensorType| engine.kernel(*t, 512, hidden, hidden) == KernelPath::RowDot;
-        let (slow, fast): (Vec<TensorType>, Vec<TensorType>) = types.into_iter().partition(is_slow);
-        if !fast.is_empty() {
-            plans.push(plan(shape, "fast", &fast, engine, streamed, &FAST_WORKLOADS));
-        }
-        if !slow.is_empty() {
-            plans.push(plan(shape, "slow", &slow, engine, streamed, &SLOW_WORKLOADS));
+        for kind in KINDS {
+            let of_kind: Vec<TensorType> = types
+                .iter()
+                .copied()
+                .filter(|t| (kind.takes)(engine.kernel(*t, 512, hidden, hidden)))
+                .collect();
+            if !of_kind.is_empty() {
+                plans.push(plan(shape, kind, &of_kind, engine, streamed));
+            }
         }
     }
     plans
 }
 
-/// `(prompt, generated, depth)` for kernels that are fast with many rows.
-const FAST_WORKLOADS: [(u32, u32, u32); 4] = [(32, 8, 0), (128, 8, 0), (512, 8, 0), (128, 8, 1024)];
-/// The same for kernels whose time is linear in the rows.
-const SLOW_WORKLOADS: [(u32, u32, u32); 2] = [(8, 8, 0), (48, 8, 0)];
+/// Tensor types that run together in one mini-model. Integer kernels and dense F32 use different
+/// thread pools, which disturb each other; no real model mixes them.
+struct Kind {
+    name: &'static str,
+    takes: fn(KernelPath) -> bool,
+    /// `(prompt, generated, depth)`
+    workloads: &'static [(u32, u32, u32)],
+}
+
+const KINDS: &[Kind] = &[
+    Kind {
+        name: "tiled",
+        takes: |path| matches!(path, KernelPath::Tiled | KernelPath::Amx),
+        workloads: &[(32, 12, 0), (128, 12, 0), (512, 12, 0), (128, 12, 1024)],
+    },
+    Kind {
+        name: "row-dot",
+        takes: |path| path == KernelPath::RowDot,
+        workloads: &[(8, 12, 0), (48, 12, 0)],
+    },
+    Kind {
+        name: "float",
+        takes: |path| path == KernelPath::Gemm,
+        workloads: &[(32, 12, 0), (256, 12, 0)],
+    },
+];
 
 /// Base types of the schemes, and Q6_K, which every k-quant file has.
 fn wanted_types(schemes: &[QuantScheme]) -> Vec<TensorType> {
@@ -99,11 +123,10 @@ fn wanted_types(schemes: &[QuantScheme]) -> Vec<TensorType> {
 
 fn plan(
     &(name, hidden_size, n_heads, n_kv_heads, intermediate_size, vocab_size): &MiniShape,
-    kind: &str,
+    kind: &Kind,
     types: &[TensorType],
     engine: &EngineProfile,
     streamed_bytes: u64,
-    workloads: &[(u32, u32, u32)],
 ) -> MiniPlan {
     let mut shape = ModelShape {
         architecture: "llama".into(),
@@ -120,7 +143,8 @@ fn plan(
         rope_freq_base: 10_000.0,
         rms_norm_eps: 1e-5,
     };
-    let build = |shape: &ModelShape| mixed_model(&format!("mini-{name}-{kind}"), shape, types);
+    let build =
+        |shape: &ModelShape| mixed_model(&format!("mini-{name}-{}", kind.name), shape, types);
     let pattern = types.len() as u32;
     while shape.n_layers + pattern <= MOST_LAYERS
         && build(&shape).weight_bytes() < streamed_bytes
@@ -128,7 +152,8 @@ fn plan(
     {
         shape.n_layers += pattern;
     }
-    let workloads = workloads
+    let workloads = kind
+        .workloads
         .iter()
         .map(|&(prompt_tokens, generated_tokens, depth)| Workload {
             prompt_tokens,
@@ -164,10 +189,8 @@ mod tests {
     use super::*;
     use foretoken_cost::{Isa, X86Level};
 
-    const ENGINE: EngineProfile = EngineProfile {
-        isa: Isa::X86 { level: X86Level::Avx512Vnni, amx: false },
-        fresh_mapping_bytes: Some(32 << 20),
-    };
+    const ENGINE: EngineProfile =
+        EngineProfile { isa: Isa::X86 { level: X86Level::Avx512Vnni, amx: false } };
     const SCHEMES: &[QuantScheme] =
         &[QuantScheme::Q4_K_M, QuantScheme::Q8_0, QuantScheme::Q4_0, QuantScheme::F16];
 
@@ -207,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn one_design_crosses_the_allocators_threshold() {
+    fn score_matrices_outgrow_a_32_mib_cache_in_one_design() {
         // 40 heads · 512² · 4 bytes are 42 MB; 28 heads stay below 32 MiB.
         let crosses = |plan: &MiniPlan| {
             plan.workloads.iter().any(|w| {

@@ -74,6 +74,7 @@ pub fn measurement(load: u32, decode_ms: &[f64]) -> Measurement {
         },
         engine: EngineInfo { name: "candle".into(), version: "0.11.1".into() },
         threads: 2,
+        allocator: foretoken_spec::Allocator::Kept,
         model: spec().record(),
         workload: Workload {
             prompt_tokens: 128,

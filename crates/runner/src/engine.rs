@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use foretoken_spec::{
-    DeviceInfo, EngineInfo, ModelSpec, OpKind, PassSample, ReferenceSample, TensorRole, TensorType,
-    Workload,
+    Allocator, DeviceInfo, EngineInfo, ModelSpec, OpKind, PassSample, ReferenceSample, TensorRole,
+    TensorType, Workload,
 };
 
 use crate::{MachineState, RunError};
@@ -36,6 +36,11 @@ pub trait Engine {
 
     /// Runs the fixed reference workload once.
     fn reference(&mut self) -> ReferenceSample;
+
+    /// What the process's allocator does with freed memory.
+    fn allocator(&self) -> Allocator {
+        Allocator::System
+    }
 
     /// Time on the engine's clock since it was made.
     fn elapsed(&self) -> Duration;

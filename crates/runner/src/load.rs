@@ -27,7 +27,7 @@ pub struct LoadPlan {
 pub struct WorkloadPlan {
     /// What.
     pub workload: Workload,
-    /// Timed passes over the prompt.
+    /// Timed passes over the prompt, at most; long ones are repeated less.
     pub prefill_repeats: u32,
     /// Timed decode steps, at most the generated tokens; they are centred on the midpoint of the
     /// generated span.
@@ -176,6 +176,7 @@ impl LoadBlock<'_> {
             device: engine.device().clone(),
             engine: engine.info(),
             threads: engine.threads(),
+            allocator: engine.allocator(),
             model: self.plan.model.record(),
             workload,
             load_ns: loaded.model.load_ns(),

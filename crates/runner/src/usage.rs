@@ -43,6 +43,24 @@ pub(crate) fn process_usage() -> Option<Usage> {
     None
 }
 
+/// Tells the allocator to keep freed memory for the next pass; `false` where it cannot be told
+/// (anything but glibc).
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn keep_freed_memory() -> bool {
+    #[expect(unsafe_code, reason = "the standard library has no mallopt")]
+    // SAFETY: `mallopt` takes two numbers and only changes parameters of later allocations.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_MAX, 0) == 1 && libc::mallopt(libc::M_TRIM_THRESHOLD, -1) == 1
+    }
+}
+
+/// Tells the allocator to keep freed memory for the next pass; `false` where it cannot be told
+/// (anything but glibc).
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn keep_freed_memory() -> bool {
+    false
+}
+
 /// Gives the memory that the allocator holds back to the system (glibc; elsewhere without
 /// effect).
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -15,6 +15,10 @@ const WARMUP_ROWS: std::ops::RangeInclusive<u32> = 8..=32;
 /// Most warm-up passes of each kind.
 const WARMUP_PASSES: usize = 3;
 
+/// Timed passes over a prompt that together took this long are enough: their median is known
+/// better than fresh loads agree.
+const ENOUGH_PREFILL_NS: u64 = 1_500_000_000;
+
 /// Two passes that differ by no more than this are steady.
 const STEADY: f64 = 0.10;
 
@@ -135,6 +139,9 @@ impl WorkloadRun<'_> {
             model.restore();
             let sample = model.forward(&prompt, depth, is_probed(repeat))?;
             samples.add(Phase::Prefill, sample, &model.last_kernels());
+            if samples.prefill.iter().map(|s| s.forward_ns).sum::<u64>() > ENOUGH_PREFILL_NS {
+                break;
+            }
         }
         Ok(true)
     }

@@ -31,6 +31,9 @@ pub struct Measurement {
     pub engine: EngineInfo,
     /// Threads of the engine.
     pub threads: u32,
+    /// What the allocator did with freed memory.
+    #[serde(default)]
+    pub allocator: Allocator,
     /// What.
     pub model: ModelRecord,
     /// How much.
@@ -53,6 +56,19 @@ pub struct Measurement {
     pub reference: Vec<ReferenceSample>,
     /// What the reader should know before trusting this line.
     pub warnings: Vec<String>,
+}
+
+/// What the process's allocator does with memory that is freed.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Allocator {
+    /// The system's default: large temporaries may fault in page by page in every layer.
+    #[default]
+    System,
+    /// Freed memory is kept for the next pass.
+    Kept,
 }
 
 /// One pass that was not counted.
