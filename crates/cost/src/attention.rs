@@ -3,21 +3,27 @@
 
 use foretoken_spec::{ModelShape, OpKind, Pass};
 
-use crate::{Feature, KernelClass, OpCost};
+use crate::ops::product;
+use crate::{Feature, KernelClass, OpCost, Regime};
 
 const F32_BYTES: u64 = 4;
+
+/// Work (`m · k · n`) from which candle's dense multiplication takes several threads: the default
+/// of the `gemm` crate (`DEFAULT_THREADING_THRESHOLD`).
+const PARALLEL_GEMM_WORK: u64 = 48 * 48 * 256;
 
 /// Everything inside the attention span but its projections and the rotary embedding.
 ///
 /// With `n` new tokens, `t = kv_len + n` keys, `H` heads, `G` key-value heads of width `d`, per
 /// layer:
-/// - scores and values: `4 · n · t · H · d` FLOP;
+/// - scores and values: `4 · n · t · H · d` FLOP, two multiplications per head, each by one
+///   thread or by all of them (at a price per call) as its `n · t · d` says;
 /// - the score matrices have `H · n · t` elements; they are written, scaled, masked (prefill
 ///   only), soft-maxed and read;
 /// - keys and values: `2 · t · G · d` elements are concatenated when the cache is not empty,
-///   `2 · t · H · d` are materialised when `H > G`, and `2 · t · H · d` are read;
+///   materialised for every head when `H > G`, and `2 · t · H · d` are read and packed;
 /// - the queries and the output, `2 · n · H · d` elements, change layout.
-pub(crate) fn attention_op(shape: &ModelShape, pass: Pass) -> OpCost {
+pub(crate) fn attention_op(shape: &ModelShape, pass: Pass, class: KernelClass) -> OpCost {
     let n = u64::from(pass.n_tokens);
     let t = u64::from(pass.kv_len) + n;
     let layers = u64::from(shape.n_layers);
@@ -25,30 +31,44 @@ pub(crate) fn attention_op(shape: &ModelShape, pass: Pass) -> OpCost {
     let kv_heads = u64::from(shape.n_kv_heads);
     let d = u64::from(shape.head_dim);
 
-    let flop = layers * 4 * n * t * heads * d;
-    let scores = heads * n * t;
-    let concatenated = if pass.kv_len > 0 { 2 * 2 * t * kv_heads * d } else { 0 };
-    let repeated = if heads > kv_heads { 2 * 2 * t * heads * d } else { 0 };
-    let read = 2 * t * heads * d;
-    let relaid = 2 * n * heads * d;
-    let kv_bytes = layers * F32_BYTES * (concatenated + repeated + read);
-    let score_passes: u64 = if n > 1 { 8 } else { 6 };
-    let score_bytes = layers * F32_BYTES * scores * score_passes;
+    let flop = product(&[layers, 4, n, t, heads, d]);
+    let scores = product(&[layers, heads, n, t]);
+    let concatenated = if pass.kv_len > 0 { layers * 2 * t * kv_heads * d } else { 0 };
+    let repeated = if heads > kv_heads { layers * 2 * t * heads * d } else { 0 };
+    let read = layers * 2 * t * heads * d;
+    let relaid = layers * 2 * n * heads * d;
+    let kv_moved = 2 * concatenated + 2 * repeated + read;
+    let moved = product(&[6, scores]).saturating_add(kv_moved + relaid);
+
+    let features = match class.regime {
+        Regime::OneRow => vec![
+            (Feature::Calls, layers as f64),
+            (Feature::Elements, relaid as f64),
+            (Feature::Flop, flop as f64),
+            (Feature::KvElements, concatenated as f64),
+        ],
+        Regime::ManyRows => {
+            let parallel = n * t * d >= PARALLEL_GEMM_WORK;
+            let if_parallel = |value: u64| if parallel { value as f64 } else { 0.0 };
+            vec![
+                (Feature::Calls, layers as f64),
+                (Feature::Flop, if parallel { 0.0 } else { flop as f64 }),
+                (Feature::ParallelFlop, if_parallel(flop)),
+                (Feature::ParallelCalls, if_parallel(layers * 2 * heads)),
+                (Feature::ScoreElements, scores as f64),
+                (Feature::KvElements, read as f64),
+            ]
+        }
+    };
     OpCost {
         op: OpKind::Attention,
         role: None,
         tensor_type: None,
-        class: KernelClass::plain(OpKind::Attention, pass.n_tokens),
+        class,
         calls: shape.n_layers,
         flop,
-        bytes: kv_bytes + score_bytes + layers * F32_BYTES * relaid,
-        features: vec![
-            (Feature::Calls, layers as f64),
-            (Feature::Flop, flop as f64),
-            (Feature::HeadCalls, (layers * heads) as f64),
-            (Feature::ScoreElements, (layers * scores) as f64),
-            (Feature::KvBytes, kv_bytes as f64),
-        ],
+        bytes: product(&[F32_BYTES, moved]),
+        features,
     }
 }
 
@@ -78,13 +98,32 @@ mod tests {
         op.features.iter().find(|(f, _)| *f == feature).unwrap().1
     }
 
+    fn attention(n_tokens: u32, kv_len: u32) -> OpCost {
+        let class = KernelClass::plain(OpKind::Attention, n_tokens, false);
+        attention_op(&tinyllama(), Pass { n_tokens, kv_len }, class)
+    }
+
     #[test]
-    fn attention_of_tinyllama_by_hand() {
-        let op = attention_op(&tinyllama(), Pass { n_tokens: 1, kv_len: 1023 });
+    fn a_decode_step_of_tinyllama_by_hand() {
+        let op = attention(1, 1023);
         assert_eq!(op.flop, 22 * 4 * 1024 * 32 * 64);
-        assert_eq!(value(&op, Feature::ScoreElements), 22.0 * 32.0 * 1024.0);
-        // concat 2·2·1024·4·64, repeat 2·2·1024·32·64, read 2·1024·32·64 elements of 4 bytes
-        let elements = 1_048_576 + 8_388_608 + 4_194_304;
-        assert_eq!(value(&op, Feature::KvBytes), f64::from(22 * 4 * elements));
+        assert_eq!(value(&op, Feature::Elements), f64::from(22 * 2 * 32 * 64));
+        assert_eq!(value(&op, Feature::KvElements), f64::from(22 * 2 * 1024 * 4 * 64));
+    }
+
+    #[test]
+    fn a_prompt_of_tinyllama_by_hand() {
+        let op = attention(512, 0);
+        assert_eq!(op.flop, 22 * 4 * 512 * 512 * 32 * 64);
+        assert_eq!(value(&op, Feature::ScoreElements), f64::from(22 * 32 * 512 * 512));
+        assert_eq!(value(&op, Feature::ParallelCalls), f64::from(22 * 2 * 32));
+        assert_eq!(value(&op, Feature::Flop), 0.0);
+    }
+
+    #[test]
+    fn small_score_matrices_are_multiplied_by_one_thread() {
+        // 64 · 64 · 64 is below 48 · 48 · 256, 128 · 128 · 64 above.
+        assert_eq!(value(&attention(64, 0), Feature::ParallelCalls), 0.0);
+        assert!(value(&attention(128, 0), Feature::ParallelCalls) > 0.0);
     }
 }

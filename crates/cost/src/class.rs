@@ -1,6 +1,6 @@
 //! Kernel classes: what shares one set of coefficients.
 
-use foretoken_spec::{OpKind, Phase, TensorType};
+use foretoken_spec::{OpKind, TensorType};
 
 /// How an engine multiplies by a weight matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,15 +9,18 @@ pub enum KernelPath {
     Tiled,
     /// AMX tiles (`Q4_K`, 32 rows and more).
     Amx,
-    /// Dot products of stored rows.
+    /// Dot products of stored rows by vector instructions.
     RowDot,
+    /// Dot products of stored rows without them: no kernel was written for the type.
+    Scalar,
     /// Dense F32 multiplication of dequantized weights.
     Gemm,
 }
 
 impl KernelPath {
     /// Every kernel.
-    pub const ALL: &'static [KernelPath] = &[Self::Tiled, Self::Amx, Self::RowDot, Self::Gemm];
+    pub const ALL: &'static [KernelPath] =
+        &[Self::Tiled, Self::Amx, Self::RowDot, Self::Scalar, Self::Gemm];
 
     /// Name in keys.
     pub fn name(self) -> &'static str {
@@ -25,6 +28,7 @@ impl KernelPath {
             Self::Tiled => "tiled",
             Self::Amx => "amx",
             Self::RowDot => "row_dot",
+            Self::Scalar => "scalar",
             Self::Gemm => "gemm",
         }
     }
@@ -64,6 +68,9 @@ pub struct KernelClass {
     pub matmul: Option<(TensorType, KernelPath)>,
     /// Rows.
     pub regime: Regime,
+    /// Whether the operation stands between dense F32 multiplications, whose thread pool is not
+    /// that of the integer kernels. Never set for a matmul.
+    pub beside_gemm: bool,
 }
 
 impl KernelClass {
@@ -72,12 +79,17 @@ impl KernelClass {
     /// Floating-point weights are dequantized to F32 and share the class of F32.
     pub fn matmul(tensor_type: TensorType, path: KernelPath, n_rows: u32) -> Self {
         let tensor_type = if path == KernelPath::Gemm { TensorType::F32 } else { tensor_type };
-        Self { op: OpKind::Matmul, matmul: Some((tensor_type, path)), regime: Regime::of(n_rows) }
+        Self {
+            op: OpKind::Matmul,
+            matmul: Some((tensor_type, path)),
+            regime: Regime::of(n_rows),
+            beside_gemm: false,
+        }
     }
 
-    /// The class of any other operation.
-    pub fn plain(op: OpKind, n_rows: u32) -> Self {
-        Self { op, matmul: None, regime: Regime::of(n_rows) }
+    /// The class of any other operation, in a model of floating-point weights or of integer ones.
+    pub fn plain(op: OpKind, n_rows: u32, beside_gemm: bool) -> Self {
+        Self { op, matmul: None, regime: Regime::of(n_rows), beside_gemm }
     }
 
     /// The key that a calibration stores: `matmul.q4_k.tiled.one_row`, `attention.many_rows`.
@@ -88,6 +100,7 @@ impl KernelClass {
                 let quant = tensor_type.name().to_lowercase();
                 format!("{}.{quant}.{}.{regime}", self.op.name(), path.name())
             }
+            None if self.beside_gemm => format!("{}.beside_gemm.{regime}", self.op.name()),
             None => format!("{}.{regime}", self.op.name()),
         }
     }
@@ -104,18 +117,10 @@ impl KernelClass {
                 let path = KernelPath::ALL.iter().copied().find(|p| p.name() == path)?;
                 Some((TensorType::from_name(quant)?, path))
             }
-            [_, _] => None,
+            [_, "beside_gemm", _] | [_, _] => None,
             _ => return None,
         };
-        Some(Self { op, matmul, regime })
-    }
-
-    /// The phase whose passes this regime dominates.
-    pub fn phase(&self) -> Phase {
-        match self.regime {
-            Regime::OneRow => Phase::Decode,
-            Regime::ManyRows => Phase::Prefill,
-        }
+        Some(Self { op, matmul, regime, beside_gemm: parts.get(1) == Some(&"beside_gemm") })
     }
 }
 
@@ -130,6 +135,10 @@ mod tests {
         assert_eq!(KernelClass::from_key(&class.key()), Some(class));
         assert_eq!(KernelClass::from_key("matmul.q9.tiled.one_row"), None);
         assert_eq!(KernelClass::from_key(""), None);
-        assert_eq!(KernelClass::plain(OpKind::Attention, 512).key(), "attention.many_rows");
+        let class = KernelClass::plain(OpKind::Attention, 512, false);
+        assert_eq!(class.key(), "attention.many_rows");
+        let class = KernelClass::plain(OpKind::Rope, 1, true);
+        assert_eq!(class.key(), "rope.beside_gemm.one_row");
+        assert_eq!(KernelClass::from_key(&class.key()), Some(class));
     }
 }

@@ -102,6 +102,8 @@ impl EngineProfile {
                 KernelPath::Amx
             }
             _ if tiled => KernelPath::Tiled,
+            // candle has vector dot products for all types but these.
+            _ if matches!(tensor_type, T::Q4_1 | T::Q5_0 | T::Q5_1 | T::Q8_1) => KernelPath::Scalar,
             _ => KernelPath::RowDot,
         }
     }
@@ -109,15 +111,14 @@ impl EngineProfile {
     /// Bytes that a pass reads of `n_weights` weights of this type through this kernel.
     ///
     /// x86 tiles hold 16 rows of one super-block: `Q4_K` 3,072 bytes per 4,096 weights (scales
-    /// and minima unpacked to F32), `Q6_K` 5,120 per 4,096, `Q8_0` 544 per 512. Arm tiles keep
+    /// and minima unpacked to F32; 5,120 for AMX), `Q6_K` 5,120, `Q8_0` 544 per 512. Arm tiles keep
     /// the stored size. Floating-point weights are dequantized to F32: 4 bytes each.
     pub fn executed_bytes(&self, tensor_type: TensorType, path: KernelPath, n_weights: u64) -> u64 {
         let x86 = matches!(self.isa, Isa::X86 { .. });
         match (path, tensor_type) {
             (KernelPath::Gemm, _) => 4 * n_weights,
-            (KernelPath::Tiled | KernelPath::Amx, TensorType::Q4_K) if x86 => {
-                n_weights * 3072 / 4096
-            }
+            (KernelPath::Tiled, TensorType::Q4_K) if x86 => n_weights * 3072 / 4096,
+            (KernelPath::Amx, TensorType::Q4_K) if x86 => n_weights * 5120 / 4096,
             (KernelPath::Tiled, TensorType::Q6_K) if x86 => n_weights * 5120 / 4096,
             (KernelPath::Tiled, TensorType::Q8_0) if x86 => n_weights * 544 / 512,
             _ => tensor_type.bytes(n_weights),
@@ -197,6 +198,7 @@ pub(crate) mod tests {
         assert_eq!(ZEN5.kernel(TensorType::Q8_0, 1, 576, 576), KernelPath::RowDot);
         assert_eq!(ZEN5.kernel(TensorType::Q8_0, 1, 1536, 576), KernelPath::Tiled);
         assert_eq!(ZEN5.kernel(TensorType::Q8_0, 1, 1536, 570), KernelPath::RowDot);
+        assert_eq!(ZEN5.kernel(TensorType::Q5_0, 1, 576, 576), KernelPath::Scalar);
     }
 
     #[test]
@@ -218,5 +220,8 @@ pub(crate) mod tests {
         let amx = EngineProfile { isa: Isa::X86 { level: X86Level::Avx512Vnni, amx: true } };
         assert_eq!(amx.kernel(TensorType::Q4_K, 64, 2048, 2048), KernelPath::Amx);
         assert_eq!(amx.kernel(TensorType::Q4_K, 16, 2048, 2048), KernelPath::Tiled);
+        // Stored, tiles for one row, tiles for AMX: 2304 + 3072 + 5120 bytes per 4096 weights.
+        let n = 2048 * 2048;
+        assert_eq!(amx.resident_bytes(TensorType::Q4_K, 2048, 2048, false), n / 4096 * 10496);
     }
 }

@@ -34,7 +34,7 @@ pub fn kv_cache_bytes(shape: &ModelShape, engine: &EngineProfile, tokens: u64) -
 /// Memory that the engine needs to run `workload`.
 pub fn memory_parts(model: &ModelSpec, engine: &EngineProfile, workload: &Workload) -> MemoryParts {
     MemoryParts {
-        weights: weight_bytes(model, engine, workload.prompt_tokens > 1 || workload.depth > 1),
+        weights: weight_bytes(model, engine),
         kv_cache: kv_cache_bytes(&model.shape, engine, u64::from(workload.total_tokens())),
         activations: activation_bytes(&model.shape, workload),
     }
@@ -43,8 +43,8 @@ pub fn memory_parts(model: &ModelSpec, engine: &EngineProfile, workload: &Worklo
 /// Weights in memory once every kernel of the workload has run.
 ///
 /// The embedding is dequantized to F32; where it is tied, its stored copy stays for the LM head,
-/// which only ever sees one row.
-fn weight_bytes(model: &ModelSpec, engine: &EngineProfile, many_rows: bool) -> u64 {
+/// which only ever sees one row. Every load is warmed up with several rows, so all copies exist.
+fn weight_bytes(model: &ModelSpec, engine: &EngineProfile) -> u64 {
     let tied = model.shape.tied_embeddings;
     let tensors: u64 = model
         .tensors
@@ -60,7 +60,7 @@ fn weight_bytes(model: &ModelSpec, engine: &EngineProfile, many_rows: bool) -> u
                 TensorRole::Output => head(),
                 TensorRole::Other | TensorRole::RopeFreqs => 0,
                 role if role.is_vector() => F32_BYTES * tensor.n_elements(),
-                _ => engine.resident_bytes(tensor.tensor_type, k, n, !many_rows),
+                _ => engine.resident_bytes(tensor.tensor_type, k, n, false),
             }
         })
         .sum();
@@ -69,7 +69,8 @@ fn weight_bytes(model: &ModelSpec, engine: &EngineProfile, many_rows: bool) -> u
 }
 
 /// Largest set of temporaries that live at once, the larger of:
-/// - attention: two score matrices, the materialised keys and values, queries and outputs;
+/// - attention: two score matrices (three where a mask makes another), the materialised keys and
+///   values, queries and outputs;
 /// - feed-forward: gate, activation, up and product.
 fn activation_bytes(shape: &ModelShape, workload: &Workload) -> u64 {
     let n = u64::from(workload.prompt_tokens.max(1));
@@ -78,7 +79,9 @@ fn activation_bytes(shape: &ModelShape, workload: &Workload) -> u64 {
     let d = u64::from(shape.head_dim);
     let hidden = u64::from(shape.hidden_size);
     let repeated = if shape.n_heads > shape.n_kv_heads { 2 * t * heads * d } else { 0 };
-    let attention = 2 * heads * n * (u64::from(workload.depth) + n) + repeated + 3 * n * heads * d;
+    let score_matrices = if n > 1 { 3 } else { 2 };
+    let scores = heads * n * (u64::from(workload.depth) + n);
+    let attention = score_matrices * scores + repeated + 3 * n * heads * d;
     let feed_forward = 4 * n * u64::from(shape.intermediate_size);
     let residual = 3 * n * hidden;
     let logits = 4 * u64::from(shape.vocab_size);

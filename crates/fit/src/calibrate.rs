@@ -1,13 +1,13 @@
 //! From measurements to a calibration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use foretoken_cost::EngineProfile;
-use foretoken_observe::{Observation, noise_floor, observations};
+use foretoken_observe::{noise_floor, observations};
 use foretoken_predict::Predictor;
 use foretoken_spec::{
-    Calibration, Ceilings, DatasetRef, FeatureRange, HeldOutError, IntervalFit, Measurement, Phase,
-    PhaseCorrection, SCHEMA_VERSION, Tier, ToolInfo,
+    Allocator, Backend, Calibration, Ceilings, DatasetRef, HeldOutError, IntervalFit, Measurement,
+    Phase, PhaseCorrection, SCHEMA_VERSION, Tier, ToolInfo,
 };
 use foretoken_stats::{bootstrap_std_error, median, quantile};
 
@@ -41,12 +41,13 @@ pub struct FitInput {
 /// and the intervals.
 ///
 /// # Errors
-/// No measurements, measurements of several devices, or none with kernel times.
+/// No measurements, measurements of several devices or of another engine, none with kernel times.
 pub fn fit(measurements: &[Measurement], input: FitInput) -> Result<Calibration, FitError> {
     let first = measurements.first().ok_or(FitError::Empty)?;
     if let Some(other) = measurements.iter().find(|m| setup(m) != setup(first)) {
         return Err(FitError::Mixed { first: setup(first), other: setup(other) });
     }
+    require_known_engine(first)?;
     let engine = EngineProfile::candle(&first.device);
     let cases = cases(observations(measurements), &engine);
     let all: Vec<&Case> = cases.iter().collect();
@@ -54,8 +55,22 @@ pub fn fit(measurements: &[Measurement], input: FitInput) -> Result<Calibration,
     calibration.noise_floor = noise_floor(cases.iter().map(|case| &case.observation));
     fit_cases(&mut calibration, &all, &|_| true)?;
     describe_terms(&mut calibration, &all);
-    calibration.ranges = ranges(&cases);
     Ok(calibration)
+}
+
+/// Refuses lines whose engine or backend this version has no profile of.
+pub(crate) fn require_known_engine(m: &Measurement) -> Result<(), FitError> {
+    if m.engine.name == "candle" && m.device.backend == Backend::Cpu {
+        return Ok(());
+    }
+    Err(FitError::UnknownEngine { engine: m.engine.name.clone(), backend: m.device.backend })
+}
+
+/// A held-out residual: phase, group, `ln(predicted / observed)`.
+struct Residual<'a> {
+    phase: Phase,
+    group: &'a str,
+    log: f64,
 }
 
 /// Fits terms, corrections and intervals to the cases; rows that `keep_row` refuses are not seen.
@@ -65,12 +80,35 @@ pub(crate) fn fit_cases(
     keep_row: &dyn Fn(&Row) -> bool,
 ) -> Result<(), FitError> {
     fit_without_intervals(calibration, cases, keep_row)?;
-    let models: BTreeSet<&str> = cases.iter().map(|case| case.model.name.as_str()).collect();
-    let mut residuals: Vec<(Phase, f64)> = Vec::new();
+    let residuals = held_out_residuals(calibration, cases, keep_row)?;
+    calibration.intervals = [Phase::Prefill, Phase::Decode]
+        .into_iter()
+        .filter_map(|phase| interval(phase, &residuals))
+        .collect();
+    let mdape = |phase| {
+        let of_phase = residuals.iter().filter(|r| r.phase == phase);
+        median(&of_phase.map(|r| (r.log.exp() - 1.0).abs()).collect::<Vec<_>>())
+    };
+    calibration.held_out = HeldOutError {
+        prefill_mdape: mdape(Phase::Prefill),
+        decode_mdape: mdape(Phase::Decode),
+        n_groups: residuals.iter().map(|r| r.group).collect::<BTreeSet<_>>().len() as u32,
+    };
+    Ok(())
+}
+
+/// Holds out each group in turn and predicts it; cases that would borrow a kernel are left out.
+fn held_out_residuals<'a>(
+    calibration: &Calibration,
+    cases: &[&'a Case],
+    keep_row: &dyn Fn(&Row) -> bool,
+) -> Result<Vec<Residual<'a>>, FitError> {
+    let groups: BTreeSet<&str> = cases.iter().map(|case| case.group()).collect();
+    let mut residuals = Vec::new();
     let mut fold = calibration.clone();
-    for held_out in &models {
-        let (test, train): (Vec<&Case>, Vec<&Case>) =
-            cases.iter().partition(|case| case.model.name == **held_out);
+    for held_out in groups {
+        let (test, train): (Vec<&'a Case>, Vec<&'a Case>) =
+            cases.iter().copied().partition(|case| case.group() == held_out);
         if fit_without_intervals(&mut fold, &train, keep_row).is_err() {
             continue;
         }
@@ -80,26 +118,12 @@ pub(crate) fn fit_cases(
                 continue;
             };
             if predicted.tier <= Tier::SameQuantization {
-                let phase = case.observation.phase;
-                residuals.push((phase, (predicted.seconds / case.observation.seconds).ln()));
+                let log = (predicted.seconds / case.observation.seconds).ln();
+                residuals.push(Residual { phase: case.observation.phase, group: held_out, log });
             }
         }
     }
-    let n_groups = models.len() as u32;
-    calibration.intervals = [Phase::Prefill, Phase::Decode]
-        .into_iter()
-        .filter_map(|phase| interval(phase, &residuals, n_groups))
-        .collect();
-    let mdape = |phase| {
-        let of_phase = residuals.iter().filter(|(p, _)| *p == phase);
-        median(&of_phase.map(|(_, log)| (log.exp() - 1.0).abs()).collect::<Vec<_>>())
-    };
-    calibration.held_out = HeldOutError {
-        prefill_mdape: mdape(Phase::Prefill),
-        decode_mdape: mdape(Phase::Decode),
-        n_groups,
-    };
-    Ok(())
+    Ok(residuals)
 }
 
 fn fit_without_intervals(
@@ -127,31 +151,42 @@ fn fit_without_intervals(
             })
             .collect();
         if let Some(scale) = median(&ratios) {
-            corrections.push(PhaseCorrection { phase, scale: scale.exp(), overhead_s: 0.0 });
+            corrections.push(PhaseCorrection { phase, scale: scale.exp() });
         }
     }
     calibration.corrections = corrections;
     Ok(())
 }
 
-/// Split-conformal half-width: the quantile of absolute log residuals of held-out models, with
-/// the finite-sample correction for the number of models.
-fn interval(phase: Phase, residuals: &[(Phase, f64)], n_groups: u32) -> Option<IntervalFit> {
-    let absolute: Vec<f64> =
-        residuals.iter().filter(|(p, _)| *p == phase).map(|(_, log)| log.abs()).collect();
-    let level = (INTERVAL_LEVEL * (1.0 + 1.0 / f64::from(n_groups.max(1)))).min(1.0);
-    let half_width = quantile(&absolute, level)?.max(LEAST_HALF_WIDTH);
-    Some(IntervalFit { phase, level: INTERVAL_LEVEL, half_width, n_groups })
+/// Split-conformal half-width over groups: each held-out group scores the 90th percentile of its
+/// absolute log residuals; the half-width is the ⌈(n + 1) · level⌉-th smallest score, or the
+/// largest where there are too few groups for that.
+fn interval(phase: Phase, residuals: &[Residual<'_>]) -> Option<IntervalFit> {
+    let mut groups: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for residual in residuals.iter().filter(|r| r.phase == phase) {
+        groups.entry(residual.group).or_default().push(residual.log.abs());
+    }
+    let mut scores: Vec<f64> =
+        groups.values().filter_map(|logs| quantile(logs, INTERVAL_LEVEL)).collect();
+    scores.sort_by(f64::total_cmp);
+    let rank = ((scores.len() + 1) as f64 * INTERVAL_LEVEL).ceil() as usize;
+    let score = scores.get(rank.clamp(1, scores.len().max(1)) - 1)?;
+    Some(IntervalFit {
+        phase,
+        level: INTERVAL_LEVEL,
+        half_width: score.max(LEAST_HALF_WIDTH),
+        n_groups: scores.len() as u32,
+    })
 }
 
 /// Adds standard errors to the terms, by a bootstrap over models.
 fn describe_terms(calibration: &mut Calibration, cases: &[&Case]) {
     let models: Vec<&str> = {
-        let set: BTreeSet<&str> = cases.iter().map(|case| case.model.name.as_str()).collect();
+        let set: BTreeSet<&str> = cases.iter().map(|case| case.group()).collect();
         set.into_iter().collect()
     };
     let rows_of = |model: &str| {
-        let of_model = cases.iter().filter(move |case| case.model.name == model);
+        let of_model = cases.iter().filter(move |case| case.group() == model);
         of_model.flat_map(|case| &case.rows).collect::<Vec<&Row>>()
     };
     let by_model: Vec<Vec<&Row>> = models.iter().map(|model| rows_of(model)).collect();
@@ -198,7 +233,6 @@ pub(crate) fn empty(first: &Measurement, input: FitInput, ceilings: Ceilings) ->
         intervals: Vec::new(),
         held_out: HeldOutError { prefill_mdape: None, decode_mdape: None, n_groups: 0 },
         ceilings,
-        ranges: Vec::new(),
         noise_floor: None,
         warnings: Vec::new(),
     }
@@ -207,8 +241,15 @@ pub(crate) fn empty(first: &Measurement, input: FitInput, ceilings: Ceilings) ->
 /// Device, engine and threads as one key.
 pub(crate) fn setup(m: &Measurement) -> String {
     format!(
-        "{} {} {} {} threads {} allocator {:?}",
-        m.device.id, m.device.backend, m.engine.name, m.engine.version, m.threads, m.allocator
+        "{} {}, {} {}, {} threads, memory {}, {} build ({})",
+        m.device.id,
+        m.device.backend,
+        m.engine.name,
+        m.engine.version,
+        m.threads,
+        if m.allocator == Allocator::Kept { "kept" } else { "as the system does" },
+        m.tool.profile,
+        m.tool.target_features
     )
 }
 
@@ -226,25 +267,4 @@ pub(crate) fn ceilings(measurements: &[Measurement], cases: &[Case]) -> Ceilings
         stream_bytes_per_second: stream.max(1.0),
         matmul_flop_per_second: reference.max(in_place).max(1.0),
     }
-}
-
-fn ranges(cases: &[Case]) -> Vec<FeatureRange> {
-    type Value = fn(&Observation) -> Option<f64>;
-    let values: [(&str, Value); 4] = [
-        ("prompt_tokens", |o| (o.phase == Phase::Prefill).then_some(f64::from(o.pass.n_tokens))),
-        ("decode_kv_len", |o| (o.phase == Phase::Decode).then_some(f64::from(o.pass.kv_len))),
-        ("hidden_size", |o| Some(f64::from(o.model.shape.hidden_size))),
-        ("intermediate_size", |o| Some(f64::from(o.model.shape.intermediate_size))),
-    ];
-    values
-        .into_iter()
-        .filter_map(|(feature, value)| {
-            let seen: Vec<f64> = cases.iter().filter_map(|case| value(&case.observation)).collect();
-            Some(FeatureRange {
-                feature: feature.to_owned(),
-                min: quantile(&seen, 0.0)?,
-                max: quantile(&seen, 1.0)?,
-            })
-        })
-        .collect()
 }

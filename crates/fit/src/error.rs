@@ -1,6 +1,7 @@
 //! What can be wrong with the data of a fit.
 
 use foretoken_predict::PredictError;
+use foretoken_spec::Backend;
 
 /// Why nothing could be fitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,14 +23,17 @@ pub enum FitError {
         "the measurements hold no kernel times, so no coefficient can be fitted; measure again"
     )]
     NoKernels,
-    /// Fewer models than cross-validation needs.
-    #[error("only {found} models were measured; holding out whole models needs at least {needed}")]
-    TooFewModels {
-        /// Models in the data.
-        found: usize,
-        /// Models needed.
-        needed: usize,
+    /// An engine or backend without a profile.
+    #[error("no cost model of engine `{engine}` on {backend}; this version knows candle on cpu")]
+    UnknownEngine {
+        /// The engine of the line.
+        engine: String,
+        /// Its backend.
+        backend: Backend,
     },
+    /// A kind of hold-out that needs several devices.
+    #[error("holding out devices is not built in; hold out model, family, quant, length or depth")]
+    HoldOutDevice,
     /// No case was left to hold out.
     #[error("nothing to hold out by {0}: the data has a single value of it")]
     NothingToHoldOut(&'static str),

@@ -2,13 +2,15 @@
 
 use foretoken_cost::{EngineProfile, Feature, KernelClass, OpCost, pass_cost, sampling_cost};
 use foretoken_observe::Observation;
-use foretoken_spec::{ModelSpec, OpKind};
+use foretoken_spec::{ModelSource, ModelSpec, OpKind, Sampling};
 
 /// One observed kernel of one configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Row {
     /// What shares its coefficients.
     pub class: KernelClass,
+    /// Calls in a pass.
+    pub calls: u32,
     /// Features of all calls of a pass.
     pub features: Vec<(Feature, f64)>,
     /// Observed seconds of all calls of a pass.
@@ -26,6 +28,18 @@ pub(crate) struct Case {
     pub rows: Vec<Row>,
 }
 
+impl Case {
+    /// What is held out together in cross-validation: a model, or all mini-models of one shape.
+    pub fn group(&self) -> &str {
+        if self.is_mini() { &self.model.family } else { &self.model.name }
+    }
+
+    /// Whether the model is a synthetic one of a calibration's design.
+    pub fn is_mini(&self) -> bool {
+        self.model.source == ModelSource::Mini
+    }
+}
+
 /// Pairs every observed kernel with the features of the operation that it is.
 pub(crate) fn cases(observations: Vec<Observation>, engine: &EngineProfile) -> Vec<Case> {
     observations
@@ -38,12 +52,15 @@ pub(crate) fn cases(observations: Vec<Observation>, engine: &EngineProfile) -> V
                 .iter()
                 .filter_map(|op| row(op, kernel_seconds(&observation, op)?))
                 .collect();
-            for op in sampling_cost(&model) {
-                let seconds = match op.op {
-                    OpKind::Softmax => observation.softmax_seconds,
-                    _ => observation.sampling_seconds,
-                };
-                rows.extend(row(&op, seconds));
+            // The largest logit is found without a softmax: another draw.
+            if observation.sampling == Sampling::Temperature {
+                for op in sampling_cost(&model) {
+                    let seconds = match op.op {
+                        OpKind::Softmax => observation.softmax_seconds,
+                        _ => observation.sampling_seconds,
+                    };
+                    rows.extend(row(&op, seconds));
+                }
             }
             Case { observation, model, rows }
         })
@@ -59,5 +76,10 @@ fn kernel_seconds(observation: &Observation, op: &OpCost) -> Option<f64> {
 }
 
 fn row(op: &OpCost, seconds: f64) -> Option<Row> {
-    (seconds > 0.0).then(|| Row { class: op.class, features: op.features.clone(), seconds })
+    (seconds > 0.0).then(|| Row {
+        class: op.class,
+        calls: op.calls,
+        features: op.features.clone(),
+        seconds,
+    })
 }

@@ -46,7 +46,8 @@ pub(crate) fn non_negative_least_squares(rows: &[Vec<f64>], target: &[f64]) -> S
             rows.iter().map(|row| row[j] / norm).collect()
         })
         .collect();
-    let (scaled, collinear) = active_set(&columns, &norms, target);
+    let collinear = dependent_columns(&columns, &norms);
+    let scaled = active_set(&columns, &norms, &collinear, target);
     let coefficients = scaled
         .iter()
         .zip(&norms)
@@ -55,12 +56,30 @@ pub(crate) fn non_negative_least_squares(rows: &[Vec<f64>], target: &[f64]) -> S
     Solution { coefficients, collinear }
 }
 
-fn active_set(columns: &[Vec<f64>], norms: &[f64], target: &[f64]) -> (Vec<f64>, Vec<usize>) {
+/// Columns that the ones before them span: rank deficiency, by name.
+fn dependent_columns(columns: &[Vec<f64>], norms: &[f64]) -> Vec<usize> {
+    let mut kept: Vec<usize> = Vec::new();
+    let mut dependent = Vec::new();
+    for j in (0..columns.len()).filter(|j| norms[*j] > 0.0) {
+        if kept.len() < columns[j].len() && independent(columns, &kept, j) {
+            kept.push(j);
+        } else {
+            dependent.push(j);
+        }
+    }
+    dependent
+}
+
+fn active_set(
+    columns: &[Vec<f64>],
+    norms: &[f64],
+    dependent: &[usize],
+    target: &[f64],
+) -> Vec<f64> {
     let n = columns.len();
     let mut x = vec![0.0; n];
     let mut passive: Vec<usize> = Vec::new();
-    let mut barred = vec![false; n];
-    let mut collinear = Vec::new();
+    let mut barred: Vec<bool> = (0..n).map(|j| dependent.contains(&j)).collect();
     let target_norm = dot(target, target).sqrt();
     // Each round adds a column for good or bars it; Lawson and Hanson's bound is 3n in practice.
     for _ in 0..3 * n.max(1) {
@@ -71,21 +90,15 @@ fn active_set(columns: &[Vec<f64>], norms: &[f64], target: &[f64]) -> (Vec<f64>,
             .filter(|(_, gradient)| *gradient > TOLERANCE * target_norm)
             .max_by(|a, b| a.1.total_cmp(&b.1));
         let Some((entering, _)) = entering else { break };
-        if passive.len() >= target.len() || !independent(columns, &passive, entering) {
-            barred[entering] = true;
-            collinear.push(entering);
-            continue;
-        }
         passive.push(entering);
         passive.sort_unstable();
         if !settle(columns, target, &mut passive, &mut x) {
             passive.retain(|j| *j != entering);
             x[entering] = 0.0;
             barred[entering] = true;
-            collinear.push(entering);
         }
     }
-    (x, collinear)
+    x
 }
 
 /// Solves on the passive set, moving back to the boundary and dropping columns that would turn
@@ -200,7 +213,8 @@ mod tests {
         for (f, t) in fitted.iter().zip(&target) {
             assert!((f - t).abs() < 1e-9);
         }
-        assert!(solution.coefficients[0] == 0.0 || solution.coefficients[1] == 0.0);
+        assert_eq!(solution.collinear, [1]);
+        assert_eq!(solution.coefficients[1], 0.0);
     }
 
     #[test]

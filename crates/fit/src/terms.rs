@@ -59,7 +59,7 @@ impl Term {
             .iter()
             .enumerate()
             .map(|(j, feature)| {
-                let values = rows.iter().map(|row| row.features[j].1);
+                let values = rows.iter().map(|row| row.features[j].1 / f64::from(row.calls.max(1)));
                 FeatureCoefficient {
                     feature: feature.name().to_owned(),
                     unit: feature.coefficient_unit().to_owned(),

@@ -6,14 +6,13 @@ use foretoken_cost::EngineProfile;
 use foretoken_observe::observations;
 use foretoken_predict::Predictor;
 use foretoken_spec::{
-    BaselineError, Calibration, DatasetRef, GroupError, HoldOut, Measurement, ModelSource,
-    ModelSpec, Phase, SCHEMA_VERSION, TensorRole, TensorType, ToolInfo, ValidationCase,
-    ValidationReport,
+    BaselineError, Calibration, DatasetRef, GroupError, HoldOut, Measurement, ModelSpec, Phase,
+    SCHEMA_VERSION, TensorRole, TensorType, ToolInfo, ValidationCase, ValidationReport,
 };
 use foretoken_stats::{ErrorInput, summarise};
 
 use crate::baselines::Baselines;
-use crate::calibrate::{FitInput, ceilings, empty, fit_cases, setup};
+use crate::calibrate::{FitInput, ceilings, empty, fit_cases, require_known_engine, setup};
 use crate::rows::{Case, Row, cases};
 use crate::{FitError, INTERVAL_LEVEL};
 
@@ -34,28 +33,32 @@ pub fn validate(
     if measurements.is_empty() {
         return Err(FitError::Empty);
     }
+    if hold_outs.contains(&HoldOut::Device) {
+        return Err(FitError::HoldOutDevice);
+    }
     let mut by_setup: BTreeMap<String, Vec<Measurement>> = BTreeMap::new();
     for m in measurements {
+        require_known_engine(m)?;
         by_setup.entry(setup(m)).or_default().push(m.clone());
     }
     let mut found = Vec::new();
+    let mut groups = Vec::new();
     let mut warnings = Vec::new();
-    for lines in by_setup.values() {
+    for (name, lines) in &by_setup {
+        let group = (by_setup.len() > 1).then(|| name.clone());
         let bench = Bench::new(lines, tool);
         for &hold_out in hold_outs {
-            found.extend(bench.hold_out(hold_out, &mut warnings)?);
+            let cases = bench.hold_out(hold_out, &mut warnings);
+            for phase in [Phase::Prefill, Phase::Decode] {
+                groups.extend(group_error(hold_out, group.clone(), phase, &cases));
+            }
+            found.extend(cases);
         }
     }
-    let groups = hold_outs
-        .iter()
-        .flat_map(|&hold_out| {
-            [Phase::Prefill, Phase::Decode].map(|phase| group_error(hold_out, phase, &found))
-        })
-        .flatten()
-        .collect::<Vec<_>>();
-    if groups.is_empty() {
-        let name = hold_outs.first().map_or("model", |hold_out| hold_out.name());
-        return Err(FitError::NothingToHoldOut(name));
+    for &hold_out in hold_outs {
+        if !groups.iter().any(|group| group.hold_out == hold_out) {
+            return Err(FitError::NothingToHoldOut(hold_out.name()));
+        }
     }
     Ok(ValidationReport {
         schema_version: SCHEMA_VERSION,
@@ -90,61 +93,70 @@ impl Bench {
         Self { cases, engine, header }
     }
 
-    fn hold_out(
-        &self,
-        hold_out: HoldOut,
-        warnings: &mut Vec<String>,
-    ) -> Result<Vec<ValidationCase>, FitError> {
-        let only_minis = self.cases.iter().all(|case| is_mini(&case.model));
+    fn hold_out(&self, hold_out: HoldOut, warnings: &mut Vec<String>) -> Vec<ValidationCase> {
+        let has_others = self.cases.iter().any(|case| !case.is_mini());
+        let is_tested = |case: &Case| !has_others || !case.is_mini();
         let groups: BTreeSet<String> = self
             .cases
             .iter()
-            .filter(|case| only_minis || !is_mini(&case.model))
+            .filter(|case| is_tested(case))
             .map(|case| group_of(hold_out, case))
             .collect();
         let mut found = Vec::new();
-        if groups.len() < 2 && !self.cases.iter().any(|case| is_mini(&case.model)) {
-            warnings.push(format!("a single {} cannot be held out", hold_out.name()));
-            return Ok(found);
-        }
         for group in groups {
-            match self.hold_out_group(hold_out, &group) {
+            match self.hold_out_group(hold_out, &group, &is_tested, warnings) {
                 Ok(cases) => found.extend(cases),
                 Err(error) => {
                     warnings.push(format!("without {} `{group}`: {error}", hold_out.name()));
                 }
             }
         }
-        Ok(found)
+        found
     }
 
     fn hold_out_group(
         &self,
         hold_out: HoldOut,
         group: &str,
+        is_tested: &dyn Fn(&Case) -> bool,
+        warnings: &mut Vec<String>,
     ) -> Result<Vec<ValidationCase>, FitError> {
         let (test, rest): (Vec<&Case>, Vec<&Case>) =
             self.cases.iter().partition(|case| group_of(hold_out, case) == group);
-        let types = match hold_out {
+        let types: BTreeSet<TensorType> = match hold_out {
             HoldOut::Quant => test.iter().filter_map(|case| dominant_type(&case.model)).collect(),
             _ => BTreeSet::new(),
         };
-        let unseen = |row: &Row| row.class.matmul.is_none_or(|(t, _)| !types.contains(&t));
+        let is_seen = |row: &Row| !is_of_types(row, &types);
         let mut calibration = self.header.clone();
-        fit_cases(&mut calibration, &rest, &unseen)?;
+        fit_cases(&mut calibration, &rest, &is_seen)?;
         let predictor = Predictor::new(&calibration)?;
         let train: Vec<&Case> =
-            rest.iter().filter(|case| case.rows.iter().all(unseen)).copied().collect();
+            rest.iter().filter(|case| case.rows.iter().all(is_seen)).copied().collect();
         let baselines = Baselines::new(&self.engine, self.header.ceilings, &train);
         let mut found = Vec::new();
-        for case in test.into_iter().filter(|case| {
-            !is_mini(&case.model)
-                || train.is_empty()
-                || self.cases.iter().all(|c| is_mini(&c.model))
-        }) {
-            found.push(predict_case(hold_out, group, case, &predictor, &baselines)?);
+        for case in test.into_iter().filter(|case| is_tested(case)) {
+            match predict_case(hold_out, group, case, &predictor, &baselines) {
+                Ok(case) => found.push(case),
+                Err(error) => warnings.push(format!(
+                    "{} {}, held out by {}, could not be predicted: {error}",
+                    case.model.name,
+                    case.model.quant,
+                    hold_out.name()
+                )),
+            }
         }
         Ok(found)
+    }
+}
+
+/// Whether a row belongs to one of the held-out tensor types; all floating-point types share a
+/// kernel, and what runs between such kernels goes with them.
+fn is_of_types(row: &Row, types: &BTreeSet<TensorType>) -> bool {
+    let float = types.iter().any(|t| t.is_float());
+    match row.class.matmul {
+        Some((t, _)) => types.contains(&t) || (float && t.is_float()),
+        None => float && row.class.beside_gemm,
     }
 }
 
@@ -157,7 +169,7 @@ fn predict_case(
 ) -> Result<ValidationCase, FitError> {
     let observed = &case.observation;
     let predicted = predictor.pass(&case.model, observed.pass)?;
-    let interval = predictor.interval(observed.phase, predicted.seconds, predicted.tier, 0.0);
+    let interval = predicted.estimate;
     Ok(ValidationCase {
         hold_out,
         held_out: group.to_owned(),
@@ -183,16 +195,13 @@ fn predict_case(
 
 fn group_of(hold_out: HoldOut, case: &Case) -> String {
     match hold_out {
-        HoldOut::Model | HoldOut::Device => case.model.name.clone(),
+        // Devices are refused before.
+        HoldOut::Model | HoldOut::Device => case.group().to_owned(),
         HoldOut::Family => case.model.family.clone(),
         HoldOut::Quant => case.model.quant.clone(),
         HoldOut::Length => case.observation.prompt_tokens.to_string(),
         HoldOut::Depth => case.observation.depth.to_string(),
     }
-}
-
-fn is_mini(model: &ModelSpec) -> bool {
-    model.source == ModelSource::Mini
 }
 
 /// The type of most of the bytes in the layers' matrices.
@@ -206,9 +215,13 @@ fn dominant_type(model: &ModelSpec) -> Option<TensorType> {
     bytes.into_iter().max_by_key(|(_, n)| *n).map(|(tensor_type, _)| tensor_type)
 }
 
-fn group_error(hold_out: HoldOut, phase: Phase, cases: &[ValidationCase]) -> Option<GroupError> {
-    let of_group: Vec<&ValidationCase> =
-        cases.iter().filter(|case| case.hold_out == hold_out && case.phase == phase).collect();
+fn group_error(
+    hold_out: HoldOut,
+    group: Option<String>,
+    phase: Phase,
+    cases: &[ValidationCase],
+) -> Option<GroupError> {
+    let of_group: Vec<&ValidationCase> = cases.iter().filter(|case| case.phase == phase).collect();
     let pairs: Vec<ErrorInput> = of_group
         .iter()
         .map(|case| ErrorInput { observed: case.observed_ms, predicted: case.predicted_ms })
@@ -221,7 +234,7 @@ fn group_error(hold_out: HoldOut, phase: Phase, cases: &[ValidationCase]) -> Opt
     let noise: Vec<f64> = of_group.iter().filter_map(|case| case.noise).collect();
     Some(GroupError {
         hold_out,
-        group: None,
+        group,
         rows: 0,
         phase,
         n: summary.n as u32,

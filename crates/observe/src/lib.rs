@@ -6,9 +6,11 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use foretoken_spec::{KernelSample, Measurement, ModelRecord, OpKind, Pass, PassSample, Phase};
+use foretoken_spec::{
+    KernelSample, Measurement, ModelRecord, OpKind, Pass, PassSample, Phase, Sampling,
+};
 use foretoken_spec::{TensorRole, TensorType};
 use foretoken_stats::{half_split_difference, median, quantile};
 
@@ -27,8 +29,8 @@ pub struct Observation {
     pub depth: u32,
     /// Observed forward time in seconds.
     pub seconds: f64,
-    /// Forward time with softmax and sampling, in seconds.
-    pub total_seconds: f64,
+    /// How tokens were drawn.
+    pub sampling: Sampling,
     /// Temperature and softmax after the pass, in seconds.
     pub softmax_seconds: f64,
     /// Draw of the token after the pass, in seconds.
@@ -61,56 +63,91 @@ pub struct KernelObservation {
 }
 
 type KernelKey = (OpKind, Option<TensorRole>, Option<TensorType>);
-type ConfigKey = (String, String, Phase, u32, u32, u32);
-
-/// Share of the best compute reference of the data below which a load was contended: another
+/// Share of the session's best compute reference below which a load was contended: another
 /// program held a processor, and passes took several times their time.
 const CONTENDED_BELOW: f64 = 0.6;
 
-/// Best compute reference of the lines (90th percentile over loads, so that one lucky sample does
-/// not set the bar); `None` without references.
-fn calm_reference(measurements: &[Measurement]) -> Option<f64> {
-    let rates = measurements.iter().flat_map(|m| &m.reference).map(|r| r.matmul_flop_per_second);
-    quantile(&rates.collect::<Vec<_>>(), 0.9)
-}
-
-/// Whether the reference around a load shows that another program held a processor.
-fn is_contended(m: &Measurement, calm: f64) -> bool {
-    m.reference.iter().any(|r| r.matmul_flop_per_second < CONTENDED_BELOW * calm)
-}
-
-/// All observations of the lines, in a stable order (by model, quantization, phase, workload).
+/// All observations of the lines, ordered by model, quantization, phase and workload.
 ///
 /// Lines of other devices, engines or thread counts must not be mixed in: callers split first.
 pub fn observations(measurements: &[Measurement]) -> Vec<Observation> {
-    let mut configs: BTreeMap<ConfigKey, Vec<&Measurement>> = BTreeMap::new();
-    for m in measurements {
-        let w = m.workload;
-        let name = (m.model.name.clone(), m.model.quant.clone());
-        if !m.prefill.is_empty() {
-            let key = (name.0.clone(), name.1.clone(), Phase::Prefill, w.prompt_tokens, w.depth, 0);
-            configs.entry(key).or_default().push(m);
-        }
-        if !m.decode.is_empty() {
-            let key = (name.0, name.1, Phase::Decode, w.prompt_tokens, w.depth, w.generated_tokens);
-            configs.entry(key).or_default().push(m);
+    let lines: Vec<&Measurement> = measurements.iter().collect();
+    let contended = contended_loads(&lines);
+    let mut found: Vec<Observation> = Vec::new();
+    for group in configurations(&lines) {
+        let (kept, n_contended) = without_contended(&group, &contended);
+        for phase in [Phase::Prefill, Phase::Decode] {
+            found.extend(observe(phase, &kept, n_contended));
         }
     }
-    let calm = calm_reference(measurements).unwrap_or(0.0);
-    configs
-        .into_iter()
-        .filter_map(|((_, _, phase, ..), mut lines)| {
-            lines.sort_by_key(|m| (m.session.clone(), m.sequence));
-            let (contended, quiet): (Vec<&Measurement>, Vec<&Measurement>) =
-                lines.into_iter().partition(|m| is_contended(m, calm));
-            if quiet.is_empty() {
-                return observe(phase, &contended);
-            }
-            let mut observation = observe(phase, &quiet)?;
-            observation.n_contended_loads = contended.len() as u32;
-            Some(observation)
-        })
-        .collect()
+    found.sort_by(|a, b| order_of(a).cmp(&order_of(b)));
+    found
+}
+
+/// The lines of each configuration (the same model, file and mix included, and workload), in the
+/// order of first appearance; lines of one configuration in the order of measuring.
+pub fn configurations<'a>(lines: &[&'a Measurement]) -> Vec<Vec<&'a Measurement>> {
+    let mut groups: Vec<Vec<&Measurement>> = Vec::new();
+    for &line in lines {
+        let same = |group: &&mut Vec<&Measurement>| {
+            let first = group[0];
+            first.workload == line.workload
+                && first.sampling == line.sampling
+                && first.allocator == line.allocator
+                && first.threads == line.threads
+                && first.device.id == line.device.id
+                && first.engine == line.engine
+                && first.model == line.model
+        };
+        match groups.iter_mut().find(same) {
+            Some(group) => group.push(line),
+            None => groups.push(vec![line]),
+        }
+    }
+    for group in &mut groups {
+        group.sort_by_key(|m| (&m.session, m.sequence));
+    }
+    groups
+}
+
+/// `(session, sequence)` of the loads around which the reference shows another program at work.
+pub fn contended_loads<'a>(lines: &[&'a Measurement]) -> BTreeSet<(&'a str, u32)> {
+    let mut slowest: BTreeMap<&str, BTreeMap<u32, f64>> = BTreeMap::new();
+    for line in lines {
+        let rates = line.reference.iter().map(|r| r.matmul_flop_per_second);
+        let rate = rates.fold(f64::INFINITY, f64::min);
+        if rate.is_finite() {
+            slowest.entry(&line.session).or_default().insert(line.sequence, rate);
+        }
+    }
+    let mut contended = BTreeSet::new();
+    for (session, loads) in slowest {
+        let rates: Vec<f64> = loads.values().copied().collect();
+        // The 90th percentile over loads, so that one lucky sample does not set the bar.
+        let calm = quantile(&rates, 0.9).unwrap_or(0.0);
+        let low = loads.iter().filter(|(_, rate)| **rate < CONTENDED_BELOW * calm);
+        contended.extend(low.map(|(sequence, _)| (session, *sequence)));
+    }
+    contended
+}
+
+/// The lines of a configuration without those of contended loads, where others remain, and how
+/// many were left out.
+pub fn without_contended<'a>(
+    group: &[&'a Measurement],
+    contended: &BTreeSet<(&str, u32)>,
+) -> (Vec<&'a Measurement>, u32) {
+    let is_quiet = |m: &&Measurement| !contended.contains(&(m.session.as_str(), m.sequence));
+    let quiet: Vec<&Measurement> = group.iter().copied().filter(is_quiet).collect();
+    if quiet.is_empty() {
+        return (group.to_vec(), 0);
+    }
+    let n_left_out = (group.len() - quiet.len()) as u32;
+    (quiet, n_left_out)
+}
+
+fn order_of(o: &Observation) -> (&str, &str, Phase, u32, u32, Pass) {
+    (&o.model.name, &o.model.quant, o.phase, o.prompt_tokens, o.depth, o.pass)
 }
 
 /// Median over the configurations of the difference between the halves of their loads.
@@ -139,10 +176,9 @@ fn samples(m: &Measurement, phase: Phase) -> &[PassSample] {
     }
 }
 
-fn observe(phase: Phase, lines: &[&Measurement]) -> Option<Observation> {
+fn observe(phase: Phase, lines: &[&Measurement], n_contended_loads: u32) -> Option<Observation> {
     let first = lines.first()?;
     let mut load_medians = Vec::new();
-    let mut load_totals = Vec::new();
     let mut load_softmax = Vec::new();
     let mut load_sampling = Vec::new();
     let mut kv_lens = Vec::new();
@@ -154,7 +190,6 @@ fn observe(phase: Phase, lines: &[&Measurement]) -> Option<Observation> {
             median(&counted.iter().map(|s| f(s) as f64 * 1e-9).collect::<Vec<_>>())
         };
         load_medians.extend(seconds(|s| s.forward_ns));
-        load_totals.extend(seconds(PassSample::total_ns));
         load_softmax.extend(seconds(|s| s.softmax_ns));
         load_sampling.extend(seconds(|s| s.sampling_ns));
         kv_lens.extend(counted.iter().map(|s| f64::from(s.kv_len)));
@@ -167,13 +202,13 @@ fn observe(phase: Phase, lines: &[&Measurement]) -> Option<Observation> {
         prompt_tokens: first.workload.prompt_tokens,
         depth: first.workload.depth,
         seconds: median(&load_medians)?,
-        total_seconds: median(&load_totals)?,
+        sampling: first.sampling,
         softmax_seconds: median(&load_softmax)?,
         sampling_seconds: median(&load_sampling)?,
         noise: half_split_difference(&load_medians),
         load_medians,
         n_excluded,
-        n_contended_loads: 0,
+        n_contended_loads,
         kernels: kernels(phase, lines),
     })
 }
@@ -215,6 +250,10 @@ fn kernel_seconds(kernel: &KernelSample, probed: &[&PassSample]) -> Option<f64> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use foretoken_spec::{
+        Allocator, Backend, DeviceInfo, EngineInfo, Environment, MemorySample, ModelShape,
+        ModelSource, ModelSpec, ReferenceSample, ToolInfo, Workload,
+    };
 
     fn sample(forward_ns: u64, probed: bool, preempted: bool) -> PassSample {
         PassSample {
@@ -226,6 +265,113 @@ mod tests {
             sampling_ns: 1,
             probed,
             preempted,
+        }
+    }
+
+    #[test]
+    fn a_load_is_contended_by_the_best_of_its_own_session() {
+        let line = |session: &str, sequence: u32, rates: &[f64]| {
+            let mut m = measurement();
+            (m.session, m.sequence) = (session.into(), sequence);
+            m.reference = rates
+                .iter()
+                .map(|r| ReferenceSample {
+                    stream_bytes_per_second: 1.0,
+                    matmul_flop_per_second: *r,
+                })
+                .collect();
+            m
+        };
+        let lines = [
+            line("a", 0, &[600.0, 590.0]),
+            line("a", 1, &[600.0, 100.0]),
+            line("a", 2, &[580.0, 610.0]),
+            line("b", 0, &[100.0, 110.0]),
+            line("b", 1, &[105.0, 110.0]),
+        ];
+        let lines: Vec<&Measurement> = lines.iter().collect();
+        assert_eq!(contended_loads(&lines), BTreeSet::from([("a", 1)]));
+        let (kept, n_left_out) = without_contended(&lines[..3], &contended_loads(&lines));
+        assert_eq!((kept.len(), n_left_out), (2, 1));
+        let (kept, n_left_out) = without_contended(&lines[1..2], &contended_loads(&lines));
+        assert_eq!((kept.len(), n_left_out), (1, 0));
+    }
+
+    #[test]
+    fn models_of_one_name_but_other_shapes_are_apart() {
+        let mut other = measurement();
+        other.model.shape.n_layers += 1;
+        assert_eq!(configurations(&[&measurement(), &other, &measurement()]).len(), 2);
+    }
+
+    /// A line as a file holds it.
+    fn measurement() -> Measurement {
+        Measurement {
+            schema_version: foretoken_spec::SCHEMA_VERSION,
+            tool: ToolInfo {
+                version: String::new(),
+                profile: String::new(),
+                target: String::new(),
+                target_features: String::new(),
+            },
+            time: String::new(),
+            session: "s".into(),
+            sequence: 0,
+            load: 0,
+            device: DeviceInfo {
+                id: "d".into(),
+                backend: Backend::Cpu,
+                name: String::new(),
+                arch: String::new(),
+                isa: vec![],
+                physical_cores: 1,
+                logical_cores: 1,
+                l3_bytes: None,
+                memory_bytes: 1,
+                os: String::new(),
+                hypervisor: None,
+            },
+            engine: EngineInfo { name: "candle".into(), version: String::new() },
+            threads: 1,
+            allocator: Allocator::Kept,
+            sampling: Sampling::Temperature,
+            model: ModelSpec::from_shape("m", "f", "q", ModelSource::Mini, shape(), |_, _| {
+                TensorType::F32
+            })
+            .record(),
+            workload: Workload { prompt_tokens: 8, generated_tokens: 0, depth: 0 },
+            load_ns: 1,
+            warmup: vec![],
+            prefill: vec![sample(10, false, false)],
+            decode: vec![],
+            kernels: vec![],
+            memory: MemorySample {
+                rss_before_bytes: None,
+                rss_loaded_bytes: None,
+                peak_rss_bytes: None,
+                available_bytes: None,
+            },
+            environment: Environment::default(),
+            reference: vec![],
+            warnings: vec![],
+        }
+    }
+
+    fn shape() -> ModelShape {
+        ModelShape {
+            architecture: "llama".into(),
+            n_layers: 1,
+            hidden_size: 32,
+            n_heads: 1,
+            n_kv_heads: 1,
+            head_dim: 32,
+            intermediate_size: 32,
+            vocab_size: 32,
+            context_length: 32,
+            tied_embeddings: true,
+            rope_freqs: false,
+            rope_freq_base: 1.0,
+            rms_norm_eps: 1.0,
         }
     }
 

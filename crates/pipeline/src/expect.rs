@@ -15,8 +15,10 @@ pub struct ExpectedTimes {
 
 /// Kernels without tiles are about this much slower per FLOP.
 const ROW_DOT_SLOWDOWN: f64 = 10.0;
+/// Kernels without vector instructions are about this much slower per FLOP.
+const SCALAR_SLOWDOWN: f64 = 100.0;
 /// Rate of making, copying and repacking weights.
-const LOAD_BYTES_PER_SECOND: f64 = 0.7e9;
+pub(crate) const LOAD_BYTES_PER_SECOND: f64 = 0.7e9;
 /// Passes of a prompt beside the timed ones: warm-up, and once more to fill the cache.
 const EXTRA_PASSES: f64 = 1.5;
 
@@ -52,8 +54,11 @@ impl ExpectedTimes {
         cost.ops
             .iter()
             .map(|op| {
-                let row_dot = op.class.matmul.is_some_and(|(_, p)| p == KernelPath::RowDot);
-                let slowdown = if row_dot { ROW_DOT_SLOWDOWN } else { 1.0 };
+                let slowdown = match op.class.matmul {
+                    Some((_, KernelPath::RowDot)) => ROW_DOT_SLOWDOWN,
+                    Some((_, KernelPath::Scalar)) => SCALAR_SLOWDOWN,
+                    _ => 1.0,
+                };
                 let compute = slowdown * op.flop as f64 / self.reference.matmul_flop_per_second;
                 let memory = op.bytes as f64 / self.reference.stream_bytes_per_second;
                 compute.max(memory)

@@ -12,6 +12,7 @@ use foretoken_spec::{
 
 use crate::Keeper;
 use crate::design::DesignObserver;
+use crate::expect::LOAD_BYTES_PER_SECOND;
 
 /// Catalogue models to prove a calibration with, best first: the largest that the time allows.
 const CANDIDATES: &[&str] = &["tinyllama-1.1b", "smollm2-360m", "smollm2-135m"];
@@ -23,8 +24,6 @@ const LOADS: u32 = 3;
 const DECODE_STEPS: u32 = 12;
 /// Passes of each prompt: one timed, about one to warm up.
 const PREFILL_PASSES: f64 = 2.2;
-/// Rate of making, copying and repacking weights.
-const LOAD_BYTES_PER_SECOND: f64 = 0.7e9;
 
 /// What the proof may use.
 #[derive(Debug, Clone)]
@@ -158,10 +157,9 @@ fn predict_cases(
     passes()
         .map(|(prompt_tokens, pass)| {
             let predicted = predictor.pass(model, pass)?;
-            let phase = pass.phase();
-            let interval = predictor.interval(phase, predicted.seconds, predicted.tier, 0.0);
+            let interval = predicted.estimate;
             Ok(ProofCase {
-                phase,
+                phase: pass.phase(),
                 prompt_tokens,
                 kv_len: pass.kv_len,
                 observed_ms: 0.0,

@@ -20,10 +20,10 @@ fn planted(class: &KernelClass, feature: Feature) -> f64 {
     let bits = class.matmul.map_or(8.0, |(t, _)| t.bits_per_weight());
     match feature {
         Feature::Calls => 4e-6,
-        Feature::HeadCalls => 1e-6,
-        Feature::Flop => 2e-12 * (1.0 + bits / 32.0),
+        Feature::ParallelCalls => 3e-5,
+        Feature::Flop | Feature::ParallelFlop => 2e-12 * (1.0 + bits / 32.0),
         Feature::WeightBytes => 3e-11,
-        Feature::KvBytes => 4e-11,
+        Feature::KvElements => 4e-10,
         Feature::InputElements | Feature::Elements => 5e-10,
         Feature::ScoreElements => 1e-9,
     }

@@ -36,11 +36,17 @@ type MiniShape = (&'static str, u32, u32, u32, u32, u32);
 const SHAPES: &[MiniShape] = &[
     ("704", 704, 11, 11, 1792, 32000),
     ("768", 768, 12, 4, 2048, 49152),
+    ("1088", 1088, 17, 17, 2816, 32000),
+    ("1344", 1344, 21, 7, 3584, 32000),
     ("1536", 1536, 12, 4, 4096, 32000),
     ("1792", 1792, 28, 28, 7168, 32000),
     ("2560", 2560, 40, 8, 6912, 64000),
     ("3328", 3328, 26, 26, 8960, 32000),
 ];
+
+/// Shapes that also run as floating-point models: dense multiplication knows no blocks, so that
+/// fewer widths say enough.
+const FLOAT_SHAPES: &[&str] = &["768", "1344", "2560", "3328"];
 
 /// Weights of a mini-model are several times the last-level cache, so that a pass streams them
 /// from memory as a real model does.
@@ -71,6 +77,7 @@ pub fn mini_models(
                 .iter()
                 .copied()
                 .filter(|t| (kind.takes)(engine.kernel(*t, 512, hidden, hidden)))
+                .filter(|t| !t.is_float() || FLOAT_SHAPES.contains(&shape.0))
                 .collect();
             if !of_kind.is_empty() {
                 plans.push(plan(shape, kind, &of_kind, engine, streamed));
@@ -97,7 +104,7 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         name: "row-dot",
-        takes: |path| path == KernelPath::RowDot,
+        takes: |path| matches!(path, KernelPath::RowDot | KernelPath::Scalar),
         workloads: &[(8, 12, 0), (48, 12, 0)],
     },
     Kind {
@@ -143,8 +150,9 @@ fn plan(
         rope_freq_base: 10_000.0,
         rms_norm_eps: 1e-5,
     };
-    let build =
-        |shape: &ModelShape| mixed_model(&format!("mini-{name}-{}", kind.name), shape, types);
+    let build = |shape: &ModelShape| {
+        mixed_model(&format!("mini-{name}-{}", kind.name), &format!("mini-{name}"), shape, types)
+    };
     let pattern = types.len() as u32;
     while shape.n_layers + pattern <= MOST_LAYERS
         && build(&shape).weight_bytes() < streamed_bytes
@@ -164,19 +172,21 @@ fn plan(
     MiniPlan { model: build(&shape), workloads }
 }
 
-/// A model whose layers take the types in turn; the LM head takes them too, by model.
-fn mixed_model(name: &str, shape: &ModelShape, types: &[TensorType]) -> ModelSpec {
+/// A model whose layers take the types in turn. The LM head is Q6_K, as in every k-quant file;
+/// a floating-point model has nothing else in it.
+fn mixed_model(name: &str, family: &str, shape: &ModelShape, types: &[TensorType]) -> ModelSpec {
+    let float = types.iter().all(|t| t.is_float());
+    let head = if float { types[0] } else { TensorType::Q6_K };
     let choose = |role: TensorRole, layer: Option<u32>| {
         let row = shape.tensor_shape(role).and_then(|dims| dims.first().copied()).unwrap_or(1);
         let turn = layer.unwrap_or(0) as usize % types.len();
         match role {
             role if role.is_vector() => TensorType::F32,
-            TensorRole::TokenEmbedding => mix::fit_to_row(TensorType::Q8_0, row),
-            TensorRole::Output => mix::fit_to_row(TensorType::Q6_K, row),
+            TensorRole::TokenEmbedding | TensorRole::Output => mix::fit_to_row(head, row),
             _ => mix::fit_to_row(types[turn], row),
         }
     };
-    ModelSpec::from_shape(name, "mini", "mixed", ModelSource::Mini, shape.clone(), choose)
+    ModelSpec::from_shape(name, family, "mixed", ModelSource::Mini, shape.clone(), choose)
 }
 
 fn resident_bytes(model: &ModelSpec, engine: &EngineProfile) -> u64 {
@@ -186,6 +196,8 @@ fn resident_bytes(model: &ModelSpec, engine: &EngineProfile) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
     use foretoken_cost::{Isa, X86Level};
 
@@ -195,19 +207,21 @@ mod tests {
         &[QuantScheme::Q4_K_M, QuantScheme::Q8_0, QuantScheme::Q4_0, QuantScheme::F16];
 
     #[test]
-    fn every_wanted_type_and_kernel_occurs_in_three_models() {
+    fn every_kernel_of_the_schemes_occurs_in_three_shapes() {
         let plans = mini_models(SCHEMES, &ENGINE, Some(32 << 20));
-        for wanted in [TensorType::Q4_K, TensorType::Q6_K, TensorType::Q8_0, TensorType::Q4_0] {
-            let n = plans
-                .iter()
-                .filter(|plan| {
-                    plan.model
-                        .tensors
-                        .iter()
-                        .any(|t| t.role == TensorRole::AttnQ && t.tensor_type == wanted)
-                })
-                .count();
-            assert!(n >= 3, "{wanted} occurs in {n} models");
+        let mut shapes: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        for plan in &plans {
+            for pass in plan.workloads.iter().filter_map(Workload::prefill) {
+                for op in foretoken_cost::pass_cost(&plan.model, &ENGINE, pass).ops {
+                    shapes.entry(op.class.key()).or_default().insert(&plan.model.family);
+                }
+            }
+        }
+        for (class, families) in &shapes {
+            assert!(families.len() >= 3, "{class} occurs in {families:?}");
+        }
+        for wanted in ["q4_k.tiled", "q6_k.tiled", "q8_0.tiled", "q4_0.row_dot", "q5_0.scalar"] {
+            assert!(shapes.contains_key(&format!("matmul.{wanted}.many_rows")), "{wanted}");
         }
     }
 

@@ -37,17 +37,17 @@ pub fn predict(
     let sampling = predictor.sampling(model)?;
     let sampling_s: f64 = sampling.iter().map(|op| op.seconds).sum();
 
-    let mut extrapolation = Vec::new();
-    let mut estimate = |pass: &PassPrediction, extra_s: f64| {
-        let (sentences, stretch) = outside(predictor, model, pass);
-        for sentence in sentences {
-            if !extrapolation.contains(&sentence) {
-                extrapolation.push(sentence);
-            }
-        }
-        let seconds = pass.seconds + extra_s;
-        milliseconds(predictor.interval(pass.pass.phase(), seconds, pass.tier, stretch))
+    // The interval of a pass with its sampling is that of the pass, stretched to the sum.
+    let estimate = |pass: &PassPrediction, extra_s: f64| {
+        milliseconds(&pass.estimate, (pass.seconds + extra_s) / pass.seconds)
     };
+    let extrapolation = [(Phase::Prefill, &prefill), (Phase::Decode, &decode)]
+        .into_iter()
+        .filter_map(|(phase, pass)| Some((phase, pass.as_ref()?)))
+        .flat_map(|(phase, pass)| {
+            pass.extrapolation.iter().map(move |sentence| format!("{}: {sentence}", phase.name()))
+        })
+        .collect();
     let prefill_ms = prefill.as_ref().map(|pass| estimate(pass, 0.0));
     let ttft_ms = prefill.as_ref().map(|pass| estimate(pass, sampling_s));
     let decode_ms = decode.as_ref().map(|pass| estimate(pass, 0.0));
@@ -118,29 +118,13 @@ fn end_to_end(
     })
 }
 
-fn milliseconds(estimate: Estimate) -> Estimate {
+fn milliseconds(seconds: &Estimate, factor: f64) -> Estimate {
     Estimate {
-        point: 1e3 * estimate.point,
-        lower: 1e3 * estimate.lower,
-        upper: 1e3 * estimate.upper,
-        level: estimate.level,
+        point: 1e3 * factor * seconds.point,
+        lower: 1e3 * factor * seconds.lower,
+        upper: 1e3 * factor * seconds.upper,
+        level: seconds.level,
     }
-}
-
-fn outside(
-    predictor: &Predictor<'_>,
-    model: &ModelSpec,
-    pass: &PassPrediction,
-) -> (Vec<String>, f64) {
-    let length = match pass.pass.phase() {
-        Phase::Prefill => ("prompt_tokens", f64::from(pass.pass.n_tokens)),
-        Phase::Decode => ("decode_kv_len", f64::from(pass.pass.kv_len)),
-    };
-    predictor.extrapolation(&[
-        length,
-        ("hidden_size", f64::from(model.shape.hidden_size)),
-        ("intermediate_size", f64::from(model.shape.intermediate_size)),
-    ])
 }
 
 fn flop(pass: &PassPrediction) -> u64 {

@@ -6,6 +6,8 @@
 
 mod answer;
 mod predictor;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{Asked, predict};
 pub use predictor::{OpSeconds, PassPrediction, PredictError, Predictor};

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use foretoken_cost::{EngineProfile, Feature, KernelClass, OpCost, pass_cost, sampling_cost};
-use foretoken_spec::{Calibration, Estimate, ModelSpec, Pass, Phase, Tier};
+use foretoken_cost::{
+    EngineProfile, Feature, KernelClass, KernelPath, OpCost, Regime, pass_cost, sampling_cost,
+};
+use foretoken_spec::{Calibration, Estimate, ModelSpec, Pass, Phase, TensorType, Tier};
 
 /// Why a prediction is refused: nothing anchors it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,10 +59,14 @@ pub struct PassPrediction {
     pub pass: Pass,
     /// Its time in seconds, after the phase correction.
     pub seconds: f64,
-    /// Time by operation; the sum is `seconds` less the overhead of the correction.
+    /// Time by operation; the sum is `seconds`.
     pub ops: Vec<OpSeconds>,
     /// Worst tier of the operations.
     pub tier: Tier,
+    /// Its time with the interval, in seconds.
+    pub estimate: Estimate,
+    /// What lies outside the measured ranges, as sentences.
+    pub extrapolation: Vec<String>,
 }
 
 /// A calibration ready to answer.
@@ -68,13 +74,27 @@ pub struct PassPrediction {
 pub struct Predictor<'a> {
     calibration: &'a Calibration,
     engine: EngineProfile,
-    terms: BTreeMap<KernelClass, Vec<(Feature, f64)>>,
+    terms: BTreeMap<KernelClass, Vec<Coefficient>>,
 }
 
-/// Factor on the interval's half-width when a kernel is borrowed from another quantization.
-const SIBLING_WIDENING: f64 = 2.0;
-/// Least half-width (log space) when a kernel is borrowed.
-const SIBLING_HALF_WIDTH: f64 = 0.3;
+/// One coefficient as a prediction needs it.
+#[derive(Debug, Clone, Copy)]
+struct Coefficient {
+    feature: Feature,
+    seconds_per_unit: f64,
+    /// Smallest and largest value per call that was measured.
+    range: [f64; 2],
+}
+
+/// Half-width (log space) that a pass gains by its share of kernels borrowed from another
+/// quantization: such kernels differ by up to an order of magnitude.
+const SIBLING_HALF_WIDTH: f64 = 0.7;
+/// Values this much outside the measured range still count as inside.
+const RANGE_TOLERANCE: f64 = 1.25;
+/// Share of a pass from which an operation outside its range is worth a sentence.
+const NOTABLE_SHARE: f64 = 0.02;
+/// Largest factor on the half-width by extrapolation is one more than this.
+const MOST_STRETCH: f64 = 3.0;
 /// Half-width (log space) where cross-validation had too few models to tell.
 const UNKNOWN_HALF_WIDTH: f64 = 0.7;
 
@@ -97,7 +117,8 @@ impl<'a> Predictor<'a> {
                 .map(|f| {
                     let feature =
                         Feature::from_name(&f.feature).ok_or_else(|| unknown(&f.feature))?;
-                    Ok((feature, f.coefficient))
+                    let range = f.range;
+                    Ok(Coefficient { feature, seconds_per_unit: f.coefficient, range })
                 })
                 .collect::<Result<Vec<_>, PredictError>>()?;
             terms.insert(class, coefficients);
@@ -120,14 +141,26 @@ impl<'a> Predictor<'a> {
     /// # Errors
     /// [`PredictError::NoAnchor`] where a kernel has neither a measurement nor a relative.
     pub fn pass(&self, model: &ModelSpec, pass: Pass) -> Result<PassPrediction, PredictError> {
-        let (scale, overhead) = self.correction(pass.phase());
+        let phase = pass.phase();
+        let scale = self.correction(phase);
         let cost = pass_cost(model, &self.engine, pass);
         let ops = self.time_ops(cost.ops, &model.quant, scale)?;
+        let seconds: f64 = ops.iter().map(|op| op.seconds).sum();
+        let (extrapolation, stretch) = self.extrapolation(&ops, seconds);
+        let borrowed: f64 = ops
+            .iter()
+            .filter(|op| op.tier >= Tier::SiblingQuantization)
+            .map(|op| op.seconds / seconds)
+            .sum();
+        let (half_width, level) = self.half_width(phase);
+        let widened = half_width * (1.0 + stretch) + borrowed * SIBLING_HALF_WIDTH;
         Ok(PassPrediction {
             pass,
-            seconds: overhead + ops.iter().map(|op| op.seconds).sum::<f64>(),
+            seconds,
             tier: ops.iter().map(|op| op.tier).max().unwrap_or(Tier::SameQuantization),
             ops,
+            estimate: Estimate::log_interval(seconds, widened, level),
+            extrapolation,
         })
     }
 
@@ -139,43 +172,58 @@ impl<'a> Predictor<'a> {
         self.time_ops(sampling_cost(model), &model.quant, 1.0)
     }
 
-    /// `seconds` with the interval of its phase, widened by tier and by extrapolation:
-    /// `stretch` is the log-distance outside the measured ranges (0 inside).
-    pub fn interval(&self, phase: Phase, seconds: f64, tier: Tier, stretch: f64) -> Estimate {
+    /// Half-width in log space and nominal coverage of the intervals of a phase.
+    fn half_width(&self, phase: Phase) -> (f64, f64) {
         let fit = self.calibration.intervals.iter().find(|fit| fit.phase == phase);
-        let (mut half_width, level) =
-            fit.map_or((UNKNOWN_HALF_WIDTH, 0.9), |fit| (fit.half_width, fit.level));
-        if tier >= Tier::SiblingQuantization {
-            half_width = (half_width * SIBLING_WIDENING).max(SIBLING_HALF_WIDTH);
-        }
-        Estimate::log_interval(seconds, half_width * (1.0 + stretch), level)
+        fit.map_or((UNKNOWN_HALF_WIDTH, 0.9), |fit| (fit.half_width, fit.level))
     }
 
-    /// What lies outside the measured ranges, as sentences, and the largest log-distance.
-    pub fn extrapolation(&self, named_values: &[(&str, f64)]) -> (Vec<String>, f64) {
+    /// What lies outside the measured ranges, as sentences, and by how much in all: the
+    /// log-distance of each operation, weighted by its share of the time.
+    fn extrapolation(&self, ops: &[OpSeconds], total: f64) -> (Vec<String>, f64) {
         let mut sentences = Vec::new();
-        let mut stretch = 0.0f64;
-        for (name, value) in named_values {
-            let Some(range) = self.calibration.ranges.iter().find(|r| r.feature == *name) else {
-                continue;
-            };
-            let (side, limit) = match value {
-                v if *v < range.min => ("below", range.min),
-                v if *v > range.max => ("above", range.max),
-                _ => continue,
-            };
-            sentences.push(format!("{name} {value:.0} is {side} the measured {limit:.0}"));
-            stretch = stretch.max((value.max(1.0) / limit.max(1.0)).ln().abs());
+        let mut stretch = 0.0;
+        for op in ops {
+            let Some((feature, ratio)) = self.farthest(op) else { continue };
+            let share = op.seconds / total;
+            stretch += share * ratio.ln().abs();
+            if share >= NOTABLE_SHARE {
+                let (times, side) =
+                    if ratio > 1.0 { (ratio, "largest") } else { (1.0 / ratio, "smallest") };
+                sentences.push(format!(
+                    "{}: {} per call is {times:.1} times beyond the {side} measured",
+                    op.cost.name(),
+                    feature.name().replace('_', " "),
+                ));
+            }
         }
-        (sentences, stretch)
+        (sentences, stretch.min(MOST_STRETCH))
     }
 
-    fn correction(&self, phase: Phase) -> (f64, f64) {
-        self.calibration
-            .corrections
+    /// The feature of an operation that lies farthest outside what was measured, and its ratio to
+    /// the nearest end of the range.
+    fn farthest(&self, op: &OpSeconds) -> Option<(Feature, f64)> {
+        let calls = f64::from(op.cost.calls.max(1));
+        let coefficients = self.terms.get(&op.class)?;
+        op.cost
+            .features
             .iter()
-            .find(|c| c.phase == phase)
-            .map_or((1.0, 0.0), |c| (c.scale, c.overhead_s))
+            .filter_map(|(feature, value)| {
+                let known = coefficients.iter().find(|c| c.feature == *feature)?;
+                let per_call = value / calls;
+                let [low, high] = known.range;
+                let ratio = match per_call {
+                    v if v > high * RANGE_TOLERANCE && high > 0.0 => v / high,
+                    v if v < low / RANGE_TOLERANCE && v > 0.0 => v / low,
+                    _ => return None,
+                };
+                (known.seconds_per_unit > 0.0).then_some((*feature, ratio))
+            })
+            .max_by(|a, b| a.1.ln().abs().total_cmp(&b.1.ln().abs()))
+    }
+
+    fn correction(&self, phase: Phase) -> f64 {
+        self.calibration.corrections.iter().find(|c| c.phase == phase).map_or(1.0, |c| c.scale)
     }
 
     fn time_ops(
@@ -209,34 +257,53 @@ impl<'a> Predictor<'a> {
         let mut seconds = 0.0;
         let mut overhead = 0.0;
         for (feature, value) in &cost.features {
-            let coefficient =
-                coefficients.iter().find(|(f, _)| f == feature).map_or(0.0, |(_, c)| *c);
-            seconds += coefficient * value;
-            if matches!(feature, Feature::Calls | Feature::HeadCalls) {
-                overhead += coefficient * value;
+            let known = coefficients.iter().find(|c| c.feature == *feature);
+            let time = known.map_or(0.0, |c| c.seconds_per_unit * value);
+            seconds += time;
+            if matches!(feature, Feature::Calls | Feature::ParallelCalls) {
+                overhead += time;
             }
         }
         (seconds, overhead)
     }
 
     /// The class itself, or the measured relative that stands in for it: the same operation and
-    /// regime, the same kernel where possible, then the nearest number of bits.
+    /// regime, and the nearest kernel and number of bits.
     fn anchor(&self, class: &KernelClass) -> Option<(KernelClass, Tier)> {
         if self.terms.contains_key(class) {
             return Some((*class, Tier::SameQuantization));
         }
-        let (tensor_type, path) = class.matmul?;
-        let bits = tensor_type.bits_per_weight();
+        let Some(wanted) = class.matmul else {
+            let other = KernelClass { beside_gemm: !class.beside_gemm, ..*class };
+            let known = self.terms.contains_key(&other);
+            return known.then_some((other, Tier::SiblingQuantization));
+        };
         self.terms
             .keys()
             .filter(|known| known.op == class.op && known.regime == class.regime)
-            .filter_map(|known| {
-                let (known_type, known_path) = known.matmul?;
-                let distance = (known_type.bits_per_weight() / bits).ln().abs();
-                let penalty = if known_path == path { 0.0 } else { 10.0 };
-                Some((*known, distance + penalty))
-            })
+            .filter_map(|known| Some((*known, unlikeness(wanted, known.matmul?, class.regime))))
             .min_by(|a, b| a.1.total_cmp(&b.1))
             .map(|(known, _)| (known, Tier::SiblingQuantization))
     }
+}
+
+/// How little one matmul kernel says about another: the log-ratio of their bits, plus a penalty
+/// for another family of types and for another kernel. With one row both stream weights, so that
+/// tiles and stored rows are close; with many rows they are not, and scalar code never is.
+fn unlikeness(
+    (wanted_type, wanted_path): (TensorType, KernelPath),
+    (known_type, known_path): (TensorType, KernelPath),
+    regime: Regime,
+) -> f64 {
+    let bits = (known_type.bits_per_weight() / wanted_type.bits_per_weight()).ln().abs();
+    let is_k_quant = |t: TensorType| t.block_len() == 256;
+    let family = if is_k_quant(wanted_type) == is_k_quant(known_type) { 0.0 } else { 0.3 };
+    let is_vector = |p| matches!(p, KernelPath::Tiled | KernelPath::Amx | KernelPath::RowDot);
+    let kernel = match regime {
+        _ if wanted_path == known_path => 0.0,
+        Regime::OneRow if is_vector(wanted_path) && is_vector(known_path) => 0.5,
+        Regime::ManyRows if is_vector(wanted_path) && is_vector(known_path) => 3.0,
+        _ => 20.0,
+    };
+    bits + family + kernel
 }

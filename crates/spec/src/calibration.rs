@@ -36,8 +36,6 @@ pub struct Calibration {
     pub held_out: HeldOutError,
     /// Measured ceilings of the device, for the roofline and the baselines.
     pub ceilings: Ceilings,
-    /// Ranges of what was measured: outside them a prediction extrapolates.
-    pub ranges: Vec<FeatureRange>,
     /// Median relative difference between the two halves of the run.
     pub noise_floor: Option<f64>,
     /// What the reader should know before trusting this calibration.
@@ -79,19 +77,18 @@ pub struct FeatureCoefficient {
     pub coefficient: f64,
     /// Its standard error, by bootstrap over models; `None` with too few models.
     pub std_error: Option<f64>,
-    /// Smallest and largest value of the feature that was measured.
+    /// Smallest and largest value of the feature per call that was measured; outside it a
+    /// prediction extrapolates.
     pub range: [f64; 2],
 }
 
-/// Phase-level correction: `seconds = scale · Σ terms + overhead`.
+/// Phase-level correction: `seconds = scale · Σ terms`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PhaseCorrection {
     /// Phase.
     pub phase: Phase,
     /// Factor on the sum of the terms.
     pub scale: f64,
-    /// Seconds per pass.
-    pub overhead_s: f64,
 }
 
 /// Half-width of the interval around a prediction, from held-out residuals.
@@ -105,7 +102,7 @@ pub struct IntervalFit {
     pub level: f64,
     /// Half-width in log space.
     pub half_width: f64,
-    /// Held-out groups (models) behind it.
+    /// Held-out groups (models; mini-models of one shape are one) behind it.
     pub n_groups: u32,
 }
 
@@ -127,15 +124,4 @@ pub struct Ceilings {
     pub stream_bytes_per_second: f64,
     /// Highest arithmetic rate that a matmul reached.
     pub matmul_flop_per_second: f64,
-}
-
-/// A range of the data behind a fit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct FeatureRange {
-    /// Name (`prompt_tokens`, `kv_len`, `hidden_size`, `weight_bytes`).
-    pub feature: String,
-    /// Smallest value measured.
-    pub min: f64,
-    /// Largest value measured.
-    pub max: f64,
 }

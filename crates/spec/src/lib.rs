@@ -4,6 +4,8 @@
 //! Units are part of the field names (`_ns`, `_ms`, `_bytes`, `_bytes_per_second`); one
 //! multiply-accumulate counts as 2 FLOP; errors are fractions (0.05 is 5 %).
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod calibration;
 pub mod device;
 pub mod measurement;

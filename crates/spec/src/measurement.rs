@@ -10,7 +10,7 @@ use crate::{
 /// One workload measured on one fresh load of a model, with raw samples.
 ///
 /// Lines with the same `session` come from one interleaved run, lines with the same
-/// (`session`, `load`) from one load. `sequence` is the order in which loads happened.
+/// (`session`, `sequence`) from one load. `sequence` is the order in which loads happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Measurement {
     /// See [`crate::SCHEMA_VERSION`].
@@ -34,6 +34,9 @@ pub struct Measurement {
     /// What the allocator did with freed memory.
     #[serde(default)]
     pub allocator: Allocator,
+    /// How tokens were drawn.
+    #[serde(default)]
+    pub sampling: Sampling,
     /// What.
     pub model: ModelRecord,
     /// How much.
@@ -69,6 +72,19 @@ pub enum Allocator {
     System,
     /// Freed memory is kept for the next pass.
     Kept,
+}
+
+/// How the next token is drawn from the logits.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// Softmax at temperature 1.0 and a draw.
+    #[default]
+    Temperature,
+    /// The largest logit; there is no softmax.
+    Greedy,
 }
 
 /// One pass that was not counted.

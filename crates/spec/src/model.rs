@@ -174,7 +174,53 @@ pub struct ModelShape {
     pub rms_norm_eps: f32,
 }
 
+/// A number of a shape that no model has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {value}, must be {expected}")]
+pub struct InvalidShape {
+    /// Field of [`ModelShape`].
+    pub field: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// What it must be.
+    pub expected: &'static str,
+}
+
 impl ModelShape {
+    /// Refuses what no model has, before tables are built from it: sizes of matrices, sums over
+    /// layers and their bytes then fit 64 bits.
+    ///
+    /// # Errors
+    /// The first field that is out of range.
+    pub fn check(&self) -> Result<(), InvalidShape> {
+        const WIDTH: (u64, &str) = (1 << 20, "between 1 and 1048576");
+        let heads = u64::from(self.n_heads) * u64::from(self.head_dim);
+        for (field, value, (most, expected)) in [
+            ("n_layers", self.n_layers.into(), (4096, "between 1 and 4096")),
+            ("hidden_size", self.hidden_size.into(), WIDTH),
+            ("n_heads", self.n_heads.into(), WIDTH),
+            ("n_kv_heads", self.n_kv_heads.into(), WIDTH),
+            ("head_dim", self.head_dim.into(), WIDTH),
+            ("n_heads * head_dim", heads, WIDTH),
+            ("intermediate_size", self.intermediate_size.into(), WIDTH),
+            ("vocab_size", self.vocab_size.into(), (1 << 22, "between 1 and 4194304")),
+            ("context_length", self.context_length.into(), (1 << 30, "between 1 and 1073741824")),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(InvalidShape { field, value, expected });
+            }
+        }
+        if !self.n_heads.is_multiple_of(self.n_kv_heads) {
+            let value = self.n_kv_heads.into();
+            return Err(InvalidShape {
+                field: "n_kv_heads",
+                value,
+                expected: "a divisor of n_heads",
+            });
+        }
+        Ok(())
+    }
+
     /// Dimensions of the tensor of a role, innermost first; `None` for [`TensorRole::Other`].
     pub fn tensor_shape(&self, role: TensorRole) -> Option<Vec<u64>> {
         let hidden = u64::from(self.hidden_size);
@@ -415,6 +461,24 @@ pub(crate) mod tests {
     fn kv_cache_of_llama_3_8b() {
         assert_eq!(llama_3_8b().kv_bytes_per_token(2), 131_072);
         assert_eq!(llama_3_8b().kv_bytes_per_token(4), 262_144);
+    }
+
+    #[test]
+    fn shapes_that_no_model_has_are_refused() {
+        assert_eq!(llama_3_8b().check(), Ok(()));
+        let refused = |change: fn(&mut ModelShape)| {
+            let mut shape = llama_3_8b();
+            change(&mut shape);
+            shape.check().unwrap_err().field
+        };
+        assert_eq!(refused(|s| s.n_layers = u32::MAX), "n_layers");
+        assert_eq!(refused(|s| s.n_layers = 0), "n_layers");
+        assert_eq!(refused(|s| s.hidden_size = 1 << 21), "hidden_size");
+        assert_eq!(refused(|s| s.n_heads = 1 << 20), "n_heads * head_dim");
+        assert_eq!(refused(|s| s.n_kv_heads = 0), "n_kv_heads");
+        assert_eq!(refused(|s| s.n_kv_heads = 5), "n_kv_heads");
+        assert_eq!(refused(|s| s.vocab_size = u32::MAX), "vocab_size");
+        assert_eq!(refused(|s| s.context_length = 0), "context_length");
     }
 
     #[test]

@@ -76,7 +76,8 @@ impl Workload {
     pub fn decode_midpoint(&self) -> Option<Pass> {
         (self.generated_tokens > 0).then_some(Pass {
             n_tokens: 1,
-            kv_len: self.depth + self.prompt_tokens + self.generated_tokens / 2,
+            // A step needs a token in the cache.
+            kv_len: (self.depth + self.prompt_tokens + self.generated_tokens / 2).max(1),
         })
     }
 }

@@ -1,0 +1,205 @@
+//! Predictions from a calibration with planted coefficients, by hand.
+
+use foretoken_cost::{EngineProfile, pass_cost, sampling_cost};
+use foretoken_spec::{
+    Backend, Calibration, Ceilings, DatasetRef, DeviceInfo, EngineInfo, FeatureCoefficient,
+    HeldOutError, IntervalFit, ModelShape, ModelSource, ModelSpec, Pass, Phase, PhaseCorrection,
+    SCHEMA_VERSION, TensorType, TermFit, Tier, ToolInfo, Workload,
+};
+use proptest::prelude::*;
+
+use crate::{Asked, PredictError, Predictor, predict};
+
+fn model(tensor_type: TensorType) -> ModelSpec {
+    let shape = ModelShape {
+        architecture: "llama".into(),
+        n_layers: 2,
+        hidden_size: 512,
+        n_heads: 8,
+        n_kv_heads: 2,
+        head_dim: 64,
+        intermediate_size: 1024,
+        vocab_size: 1000,
+        context_length: 2048,
+        tied_embeddings: false,
+        rope_freqs: false,
+        rope_freq_base: 10_000.0,
+        rms_norm_eps: 1e-5,
+    };
+    ModelSpec::from_shape("m", "f", tensor_type.name(), ModelSource::Mini, shape, |role, _| {
+        if role.is_vector() { TensorType::F32 } else { tensor_type }
+    })
+}
+
+/// A calibration on a machine without tiles, where every coefficient is 1e-9 s per unit and
+/// everything up to `most` per call was measured.
+fn calibration(tensor_type: TensorType, most: f64) -> Calibration {
+    let device = DeviceInfo {
+        id: "d".into(),
+        backend: Backend::Cpu,
+        name: "d".into(),
+        arch: "other".into(),
+        isa: vec![],
+        physical_cores: 2,
+        logical_cores: 2,
+        l3_bytes: None,
+        memory_bytes: 1 << 30,
+        os: "os".into(),
+        hypervisor: None,
+    };
+    let engine = EngineProfile::candle(&device);
+    let spec = model(tensor_type);
+    let mut ops = sampling_cost(&spec);
+    for pass in [Pass { n_tokens: 1, kv_len: 9 }, Pass { n_tokens: 9, kv_len: 0 }] {
+        ops.extend(pass_cost(&spec, &engine, pass).ops);
+    }
+    let mut terms: Vec<TermFit> = Vec::new();
+    for op in ops {
+        if terms.iter().all(|term| term.class != op.class.key()) {
+            let coefficient = |feature: &foretoken_cost::Feature| FeatureCoefficient {
+                feature: feature.name().into(),
+                unit: feature.coefficient_unit().into(),
+                coefficient: 1e-9,
+                std_error: None,
+                range: [0.0, most],
+            };
+            terms.push(TermFit {
+                class: op.class.key(),
+                features: op.features.iter().map(|(f, _)| coefficient(f)).collect(),
+                n_observations: 9,
+                residual_mdape: 0.0,
+            });
+        }
+    }
+    let interval = |phase| IntervalFit { phase, level: 0.9, half_width: 0.1, n_groups: 9 };
+    Calibration {
+        schema_version: SCHEMA_VERSION,
+        id: "c".into(),
+        tool: ToolInfo {
+            version: "0".into(),
+            profile: "test".into(),
+            target: "t".into(),
+            target_features: String::new(),
+        },
+        time: String::new(),
+        device,
+        engine: EngineInfo { name: "candle".into(), version: "0".into() },
+        threads: 2,
+        dataset: DatasetRef { file: String::new(), hash: String::new(), measurements: 0 },
+        seed: 0,
+        terms,
+        corrections: vec![PhaseCorrection { phase: Phase::Decode, scale: 2.0 }],
+        intervals: vec![interval(Phase::Prefill), interval(Phase::Decode)],
+        held_out: HeldOutError { prefill_mdape: None, decode_mdape: None, n_groups: 0 },
+        ceilings: Ceilings { stream_bytes_per_second: 1e10, matmul_flop_per_second: 1e11 },
+        noise_floor: None,
+        warnings: vec![],
+    }
+}
+
+fn asked() -> Asked {
+    Asked {
+        batch_size: 1,
+        available_bytes: Some(1 << 30),
+        process_bytes: 0,
+        model_argument: "m".into(),
+    }
+}
+
+#[test]
+fn a_pass_is_the_sum_of_its_features_times_the_scale() {
+    let calibration = calibration(TensorType::Q4_0, 1e18);
+    let predictor = Predictor::new(&calibration).unwrap();
+    let spec = model(TensorType::Q4_0);
+    let sum = |pass| -> f64 {
+        let cost = pass_cost(&spec, predictor.engine(), pass);
+        cost.ops.iter().flat_map(|op| &op.features).map(|(_, value)| 1e-9 * value).sum()
+    };
+    let decode = Pass { n_tokens: 1, kv_len: 100 };
+    let prefill = Pass { n_tokens: 32, kv_len: 0 };
+    assert!(
+        (predictor.pass(&spec, decode).unwrap().seconds / (2.0 * sum(decode)) - 1.0).abs() < 1e-9
+    );
+    assert!((predictor.pass(&spec, prefill).unwrap().seconds / sum(prefill) - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn ttft_tpot_and_end_to_end_follow_their_definitions() {
+    let calibration = calibration(TensorType::Q4_0, 1e18);
+    let predictor = Predictor::new(&calibration).unwrap();
+    let workload = Workload::new(32, 17, 5).unwrap();
+    let p = predict(&predictor, &model(TensorType::Q4_0), &workload, &asked()).unwrap();
+    let point = |e: Option<foretoken_spec::Estimate>| e.unwrap().point;
+    // Softmax and sampling of 1000 logits: 2 calls and 2000 elements at 1e-9 s each, in ms.
+    let sampling = 2002.0 * 1e-9 * 1e3;
+    assert!((point(p.ttft_ms) - point(p.prefill_ms) - sampling).abs() < 1e-9);
+    assert!((point(p.tpot_ms) - point(p.decode_ms) - sampling).abs() < 1e-9);
+    let end_to_end = point(p.ttft_ms) + 16.0 * point(p.tpot_ms);
+    assert!((point(p.e2e_ms) - end_to_end).abs() < 1e-9);
+    assert_eq!(p.basis.tier, Tier::SameQuantization);
+    assert!(p.basis.extrapolation.is_empty());
+    assert!(p.memory.fits.unwrap());
+}
+
+#[test]
+fn what_is_not_asked_for_is_null() {
+    let calibration = calibration(TensorType::Q4_0, 1e18);
+    let predictor = Predictor::new(&calibration).unwrap();
+    let workload = Workload::new(0, 4, 7).unwrap();
+    let p = predict(&predictor, &model(TensorType::Q4_0), &workload, &asked()).unwrap();
+    assert!(p.prefill_ms.is_none() && p.ttft_ms.is_none() && p.e2e_ms.is_none());
+    assert!(p.decode_ms.is_some() && p.tpot_ms.is_some());
+}
+
+#[test]
+fn extrapolation_is_told_and_widens_the_interval() {
+    let spec = model(TensorType::Q4_0);
+    let pass = Pass { n_tokens: 64, kv_len: 0 };
+    let inside = calibration(TensorType::Q4_0, 1e18);
+    let outside = calibration(TensorType::Q4_0, 1e5);
+    let inside = Predictor::new(&inside).unwrap().pass(&spec, pass).unwrap();
+    let outside = Predictor::new(&outside).unwrap().pass(&spec, pass).unwrap();
+    assert!(inside.extrapolation.is_empty() && !outside.extrapolation.is_empty());
+    assert_eq!(inside.seconds, outside.seconds);
+    assert!(outside.estimate.upper > inside.estimate.upper);
+    assert!((inside.estimate.upper / inside.seconds - 0.1f64.exp()).abs() < 1e-9);
+}
+
+#[test]
+fn a_borrowed_kernel_is_told_and_widens_the_interval() {
+    let calibration = calibration(TensorType::Q4_0, 1e18);
+    let predictor = Predictor::new(&calibration).unwrap();
+    let pass = Pass { n_tokens: 1, kv_len: 8 };
+    let own = predictor.pass(&model(TensorType::Q4_0), pass).unwrap();
+    let borrowed = predictor.pass(&model(TensorType::Q5_0), pass).unwrap();
+    assert_eq!(borrowed.tier, Tier::SiblingQuantization);
+    let width = |p: &crate::PassPrediction| p.estimate.upper / p.seconds;
+    assert!(width(&borrowed) > width(&own));
+}
+
+#[test]
+fn without_any_matmul_the_answer_is_refused_with_the_remedy() {
+    let mut calibration = calibration(TensorType::Q4_0, 1e18);
+    calibration.terms.retain(|term| !term.class.starts_with("matmul"));
+    let predictor = Predictor::new(&calibration).unwrap();
+    let error = predictor.pass(&model(TensorType::Q4_0), Pass { n_tokens: 1, kv_len: 1 });
+    assert!(matches!(error, Err(PredictError::NoAnchor { .. })));
+}
+
+#[test]
+fn a_term_of_another_version_is_refused() {
+    let mut calibration = calibration(TensorType::Q4_0, 1e18);
+    calibration.terms[0].class = "teleport.one_row".into();
+    assert!(matches!(Predictor::new(&calibration), Err(PredictError::UnknownTerm { .. })));
+}
+
+proptest! {
+    #[test]
+    fn decode_never_gets_faster_with_depth(kv in 1u32..4000, more in 1u32..2000) {
+        let calibration = calibration(TensorType::Q4_0, 1e18);
+        let predictor = Predictor::new(&calibration).unwrap();
+        let spec = model(TensorType::Q4_0);
+        let at = |kv_len| predictor.pass(&spec, Pass { n_tokens: 1, kv_len }).unwrap().seconds;
+        prop_assert!(at(kv + more) >= at(kv));
+    }
+}
