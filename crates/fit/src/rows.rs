@@ -46,7 +46,7 @@ pub(crate) fn cases(observations: Vec<Observation>, engine: &EngineProfile) -> V
         .into_iter()
         .map(|observation| {
             let model = observation.model.to_spec();
-            let cost = pass_cost(&model, engine, observation.pass);
+            let cost = pass_cost(&model, engine, observation.kernel_pass);
             let mut rows: Vec<Row> = cost
                 .ops
                 .iter()

@@ -43,6 +43,8 @@ pub struct Observation {
     pub n_excluded: u32,
     /// Loads left out because the reference around them shows another program at work.
     pub n_contended_loads: u32,
+    /// The pass of the kernels: the median cache length of the probed samples.
+    pub kernel_pass: Pass,
     /// Self times of the operations in one pass.
     pub kernels: Vec<KernelObservation>,
 }
@@ -209,8 +211,16 @@ fn observe(phase: Phase, lines: &[&Measurement], n_contended_loads: u32) -> Opti
         load_medians,
         n_excluded,
         n_contended_loads,
+        kernel_pass: Pass { n_tokens, kv_len: probed_kv_len(phase, lines).unwrap_or(0) },
         kernels: kernels(phase, lines),
     })
+}
+
+/// Median cache length of the probed samples.
+fn probed_kv_len(phase: Phase, lines: &[&Measurement]) -> Option<u32> {
+    let probed = lines.iter().flat_map(|line| samples(line, phase)).filter(|s| s.probed);
+    let kv_lens: Vec<f64> = probed.map(|s| f64::from(s.kv_len)).collect();
+    Some(median(&kv_lens)?.round() as u32)
 }
 
 /// Median over loads of the median over probed, unpreempted passes.
