@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use foretoken_gguf::family_of;
-use foretoken_spec::ModelShape;
+use foretoken_spec::{InvalidShape, ModelShape};
 use serde_json::{Map, Value};
 
 use crate::CatalogError;
@@ -108,7 +108,7 @@ fn shape(fields: &Fields) -> Result<ModelShape, CatalogError> {
         }
     };
     divides(("num_attention_heads", n_heads), ("num_key_value_heads", n_kv_heads))?;
-    Ok(ModelShape {
+    let shape = ModelShape {
         architecture: "llama".to_owned(),
         n_layers: fields.required_count("num_hidden_layers")?,
         hidden_size,
@@ -122,7 +122,22 @@ fn shape(fields: &Fields) -> Result<ModelShape, CatalogError> {
         rope_freqs: scales_frequencies(fields)?,
         rope_freq_base: rope_theta(fields)?,
         rms_norm_eps: fields.float("rms_norm_eps")?.unwrap_or(1e-6),
-    })
+    };
+    shape.check().map(|()| shape).map_err(wrong_shape)
+}
+
+/// An impossible number of the shape, by the field that it comes from.
+fn wrong_shape(invalid: InvalidShape) -> CatalogError {
+    let field = match invalid.field {
+        "n_layers" => "num_hidden_layers",
+        "n_heads" => "num_attention_heads",
+        "n_kv_heads" => "num_key_value_heads",
+        "n_heads * head_dim" => "num_attention_heads * head_dim",
+        "context_length" => "max_position_embeddings",
+        other => other,
+    };
+    let found = invalid.value.to_string();
+    CatalogError::WrongField { field, expected: invalid.expected, found }
 }
 
 /// Newer files keep the rotary embedding in `rope_parameters`, older ones at the top.

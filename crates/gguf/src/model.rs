@@ -4,7 +4,8 @@ use std::fs::File;
 use std::path::Path;
 
 use foretoken_spec::{
-    ModelShape, ModelSource, ModelSpec, QuantScheme, TensorRole, TensorSpec, TensorType,
+    InvalidShape, ModelShape, ModelSource, ModelSpec, QuantScheme, TensorRole, TensorSpec,
+    TensorType,
 };
 
 use crate::{GgufError, GgufHeader, mix, read_header};
@@ -123,7 +124,7 @@ fn shape_of(header: &GgufHeader) -> Result<ModelShape, GgufError> {
     let rope_key = key("rope.freq_base");
     let eps_key = key("attention.layer_norm_rms_epsilon");
     header.get(&eps_key)?;
-    Ok(ModelShape {
+    let shape = ModelShape {
         n_layers: uniform("block_count")?,
         hidden_size,
         n_heads,
@@ -137,7 +138,30 @@ fn shape_of(header: &GgufHeader) -> Result<ModelShape, GgufError> {
         rope_freq_base: header.positive_float(&rope_key)?.unwrap_or(DEFAULT_ROPE_FREQ_BASE),
         rms_norm_eps: header.positive_float(&eps_key)?.unwrap_or(1e-5),
         architecture,
-    })
+    };
+    match shape.check() {
+        Ok(()) => Ok(shape),
+        Err(invalid) => Err(bad_value(&shape.architecture, &invalid)),
+    }
+}
+
+/// An impossible number of the shape, by the key that it comes from.
+fn bad_value(architecture: &str, invalid: &InvalidShape) -> GgufError {
+    let suffix = match invalid.field {
+        "n_layers" => "block_count",
+        "hidden_size" => "embedding_length",
+        "n_heads" => "attention.head_count",
+        "n_kv_heads" => "attention.head_count_kv",
+        "head_dim" => "attention.key_length",
+        "n_heads * head_dim" => "attention.head_count * attention.key_length",
+        "intermediate_size" => "feed_forward_length",
+        other => other,
+    };
+    GgufError::BadValue {
+        key: format!("{architecture}.{suffix}"),
+        value: invalid.value.to_string(),
+        expected: invalid.expected,
+    }
 }
 
 fn positive(key: &str, value: u32) -> Result<u32, GgufError> {

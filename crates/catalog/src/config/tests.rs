@@ -95,6 +95,14 @@ fn what_is_not_a_supported_language_model_is_refused() {
 }
 
 #[test]
+fn a_huge_number_of_layers_is_refused() {
+    let limit = ["num_hidden_layers", "between 1 and 4096"];
+    check(&with("num_hidden_layers", json!(4097)), &limit);
+    check(&with("num_hidden_layers", json!(16_777_216)), &limit);
+    check(&with("vocab_size", json!(16_777_216)), &["vocab_size", "4194304"]);
+}
+
+#[test]
 fn fields_that_are_missing_wrong_or_in_conflict_are_named() {
     for field in ["hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings"] {
         check(&without(field), &[field, "is missing"]);

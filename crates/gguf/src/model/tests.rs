@@ -58,6 +58,18 @@ fn metadata_that_are_missing_or_of_the_wrong_type_are_named() {
 }
 
 #[test]
+fn a_huge_number_of_layers_builds_no_table() {
+    // One tensor of the last layer bears the number out, so only its size is wrong.
+    for n_layers in [4097, 1 << 24] {
+        let mut parts = Parts::tiny().set("llama.block_count", Value::U32(n_layers));
+        if let Some(row) = parts.rows.iter_mut().find(|row| row.name.starts_with("blk.1.")) {
+            row.name = format!("blk.{}.attn_q.weight", n_layers - 1);
+        }
+        check(&parts, &["`llama.block_count` is", &n_layers.to_string(), "between 1 and 4096"]);
+    }
+}
+
+#[test]
 fn metadata_in_conflict_are_refused_with_both_numbers() {
     let tiny = Parts::tiny;
     check(&tiny().set("llama.vocab_size", Value::U32(321)), &["vocab_size` is 321", "is 320"]);
