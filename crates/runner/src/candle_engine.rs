@@ -186,6 +186,13 @@ impl Engine for CandleEngine {
         self.allocator
     }
 
+    fn sampling(&self) -> foretoken_spec::Sampling {
+        match self.sampling {
+            SamplingMode::Temperature { .. } => foretoken_spec::Sampling::Temperature,
+            SamplingMode::Greedy => foretoken_spec::Sampling::Greedy,
+        }
+    }
+
     fn elapsed(&self) -> Duration {
         self.created.elapsed()
     }
@@ -200,6 +207,8 @@ impl Engine for CandleEngine {
     }
 
     fn reset_peak_memory(&self) {
+        // Freed memory of an earlier workload would count into this one's peak.
+        memory::release_unused();
         memory::reset_peak();
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use foretoken_spec::{
-    Allocator, DeviceInfo, EngineInfo, ModelSpec, OpKind, PassSample, ReferenceSample, TensorRole,
-    TensorType, Workload,
+    Allocator, DeviceInfo, EngineInfo, ModelSpec, OpKind, PassSample, ReferenceSample, Sampling,
+    TensorRole, TensorType, Workload,
 };
 
 use crate::{MachineState, RunError};
@@ -42,6 +42,11 @@ pub trait Engine {
         Allocator::System
     }
 
+    /// How the next token is drawn.
+    fn sampling(&self) -> Sampling {
+        Sampling::Temperature
+    }
+
     /// Time on the engine's clock since it was made.
     fn elapsed(&self) -> Duration;
 
@@ -53,7 +58,8 @@ pub trait Engine {
     /// resident size.
     fn prepare_load(&self) {}
 
-    /// Starts a new reading of the highest resident size, where the system allows it.
+    /// Gives back memory that earlier workloads left behind, and starts a new reading of the
+    /// highest resident size, where the system allows it.
     fn reset_peak_memory(&self) {}
 }
 

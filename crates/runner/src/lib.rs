@@ -39,6 +39,7 @@ pub use load::{LoadPlan, SessionIds, WorkloadPlan, run_load};
 pub use machine::MachineState;
 pub use memory::{available_memory, check_memory};
 pub use mock::{MockEngine, MockPass};
+pub use reference::reference_bytes;
 pub use refuse::{MAX_SEQ_LEN, check_model, check_workload};
 pub use schedule::interleave;
 pub use session::{Progress, SessionObserver, SessionPlan, SessionSummary, run_session};

@@ -177,6 +177,7 @@ impl LoadBlock<'_> {
             engine: engine.info(),
             threads: engine.threads(),
             allocator: engine.allocator(),
+            sampling: engine.sampling(),
             model: self.plan.model.record(),
             workload,
             load_ns: loaded.model.load_ns(),

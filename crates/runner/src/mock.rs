@@ -61,19 +61,6 @@ impl MockEngine {
         }
     }
 
-    /// The same engine on another device.
-    pub fn on_device(mut self, device: DeviceInfo, threads: u32) -> Self {
-        self.device = device;
-        self.threads = threads;
-        self
-    }
-
-    /// The same engine with loads that take this long.
-    pub fn with_load_ns(mut self, load_ns: u64) -> Self {
-        self.load_ns = load_ns;
-        self
-    }
-
     /// The same engine with another speed of the reference workload.
     pub fn with_reference(mut self, reference: ReferenceSample) -> Self {
         self.reference = reference;
@@ -91,7 +78,7 @@ fn mock_device() -> DeviceInfo {
         backend: Backend::Cpu,
         name: "mock".to_owned(),
         arch: "x86_64".to_owned(),
-        isa: vec!["avx2".to_owned(), "avx512vnni".to_owned()],
+        isa: ["avx2", "fma", "avx512f", "avx512vnni"].map(str::to_owned).to_vec(),
         physical_cores: 2,
         logical_cores: 2,
         l3_bytes: Some(32 << 20),

@@ -1,8 +1,8 @@
 //! The probes: a `tracing` subscriber that writes (span, enter or exit, clock) into a buffer.
 //!
 //! candle's models create their spans when they are loaded, and a span keeps the dispatcher of
-//! that moment. So [`with_probes`] wraps the load, and [`record`] switches the buffer on around
-//! a single pass. While it is off, a span costs one read of a thread-local flag.
+//! that moment. So [`with_probes`] wraps the load, and [`start_recording`] and [`stop_recording`]
+//! stand around a single pass. While it is off, a span costs one read of a thread-local flag.
 //! The forward pass enters its spans on the calling thread, so the buffer is thread-local and
 //! needs no lock.
 
@@ -115,7 +115,7 @@ pub(crate) fn stop_recording() -> Vec<SpanEvent> {
     })
 }
 
-/// Whether recording is on, on this thread.
+/// Keeps an edge of a span where recording is on, on this thread.
 #[inline]
 fn push(id: &Id, edge: Edge) {
     if RECORDING.get() {

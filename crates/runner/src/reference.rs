@@ -35,12 +35,17 @@ pub(crate) struct Reference {
     matmul: Option<(QMatMul, Tensor)>,
 }
 
+/// Memory that the reference workload takes beside a model, on a machine with this last-level
+/// cache.
+pub fn reference_bytes(last_level_cache: Option<u64>) -> u64 {
+    last_level_cache.unwrap_or(0).saturating_mul(4).clamp(STREAM_BYTES, STREAM_BYTES_MAX)
+}
+
 impl Reference {
     pub(crate) fn new(threads: u32, last_level_cache: Option<u64>) -> Self {
-        let beyond_cache = 4 * last_level_cache.unwrap_or(0);
         Self {
             threads: threads.max(1) as usize,
-            buffer_bytes: beyond_cache.clamp(STREAM_BYTES, STREAM_BYTES_MAX),
+            buffer_bytes: reference_bytes(last_level_cache),
             buffer: Vec::new(),
             matmul: None,
         }
@@ -51,7 +56,8 @@ impl Reference {
         (self.buffer.len() * size_of::<u64>()) as u64
     }
 
-    /// Runs both parts. A part that cannot run (no memory for it) reads 0.
+    /// Runs both parts. A multiplication that candle refuses reads 0, which no reader of
+    /// measurements accepts.
     pub(crate) fn run(&mut self) -> ReferenceSample {
         self.prepare();
         ReferenceSample {

@@ -1,5 +1,7 @@
 //! What candle's llama reader cannot honour, found before anything is loaded.
 
+use std::collections::HashSet;
+
 use foretoken_spec::{ModelSpec, TensorRole, TensorType, Workload};
 
 use crate::RunError;
@@ -57,9 +59,10 @@ pub fn check_model(model: &ModelSpec) -> Result<(), RunError> {
 }
 
 fn check_tensors(model: &ModelSpec) -> Result<(), RunError> {
+    let present: HashSet<_> = model.tensors.iter().map(|t| (t.role, t.layer)).collect();
     for (role, layer) in model.shape.tensor_slots() {
         let optional = matches!(role, TensorRole::RopeFreqs | TensorRole::Output);
-        if !optional && !model.tensors.iter().any(|t| t.role == role && t.layer == layer) {
+        if !optional && !present.contains(&(role, layer)) {
             return Err(RunError::Tensor {
                 model: model.name.clone(),
                 tensor: role.gguf_name(layer),

@@ -155,9 +155,10 @@ fn run_block(
     outcome.map(|()| lines.len())
 }
 
-/// What makes two loads take about as long.
+/// What makes two loads take about as long: the model as a measurement records it, source and
+/// tensor types included, and the workloads. Names alone are not unique.
 fn configuration(plan: &LoadPlan) -> String {
-    format!("{} {} {:?}", plan.model.name, plan.model.quant, plan.workloads)
+    format!("{:?} {:?}", plan.model.record(), plan.workloads)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use foretoken_runner::{
     run_load, tool_info,
 };
 use foretoken_spec::{
-    Measurement, ModelShape, ModelSource, ModelSpec, OpKind, Phase, QuantScheme, Workload,
+    Measurement, ModelShape, ModelSource, ModelSpec, OpKind, Phase, QuantScheme, Sampling, Workload,
 };
 
 fn tiny_shape() -> ModelShape {
@@ -95,8 +95,10 @@ fn every_operation_is_seen_as_often_as_the_model_has_it() {
 fn greedy_has_no_softmax_and_temperature_has_one() {
     let plan = plan(tiny(QuantScheme::Q8_0), workload(8, 4, 0), 1, 4);
     let drawn = &measure(&plan, SamplingMode::Temperature { seed: 1 }).unwrap()[0];
+    assert_eq!(drawn.sampling, Sampling::Temperature);
     assert!(drawn.decode.iter().all(|p| p.softmax_ns > 0 && p.sampling_ns > 0));
     let greedy = &measure(&plan, SamplingMode::Greedy).unwrap()[0];
+    assert_eq!(greedy.sampling, Sampling::Greedy);
     assert!(greedy.decode.iter().all(|p| p.softmax_ns == 0 && p.sampling_ns > 0));
 }
 

@@ -60,6 +60,7 @@ fn a_line_says_what_was_measured_and_where_it_comes_from() {
     let line = &lines[0];
     assert_eq!((line.sequence, line.load, line.session.as_str()), (7, 3, "s"));
     assert_eq!(line.engine.name, "mock");
+    assert_eq!(line.sampling, foretoken_spec::Sampling::Temperature);
     assert_eq!(line.time, "2026-01-01T00:00:00Z");
     assert_eq!(line.workload, workload(16, 8, 0));
     assert_eq!(line.model, tiny("m").record());

@@ -118,6 +118,15 @@ fn a_session_learns_how_long_a_configuration_takes() {
 }
 
 #[test]
+fn models_of_one_name_are_known_apart() {
+    let plan = plan(2, 1);
+    let mut other = plan.loads[0].clone();
+    assert_eq!(configuration(&other), configuration(&plan.loads[0]));
+    other.model.source = foretoken_spec::ModelSource::Gguf { path: "m.gguf".into() };
+    assert_ne!(configuration(&other), configuration(&plan.loads[0]));
+}
+
+#[test]
 fn a_full_disk_ends_the_session() {
     let mut keeper = Keeper { disk_lines: Some(3), ..Keeper::default() };
     let error =
