@@ -1,10 +1,11 @@
 //! From raw measurement lines to what `measure` answers.
 //!
-//! The observed value of a configuration is the median over fresh loads of the median within a
-//! load. Only unprobed samples count where there are any; samples during which the scheduler
-//! took the processor away are left out and counted, unless nothing else remains.
+//! What counts is what `foretoken-observe` says, the same that a fit sees: the median over fresh
+//! loads of the median within a load, contended loads left out and counted. Only unprobed samples
+//! count where there are any; samples during which the scheduler took the processor away are left
+//! out and counted. Each only where others remain.
 
-use foretoken_observe::counted_samples;
+use foretoken_observe::{configurations, contended_loads, counted_samples, without_contended};
 use foretoken_spec::{
     Distribution, KernelSample, MeasureReport, Measurement, OpKind, PassSample, Phase, PhaseTimes,
     SCHEMA_VERSION,
@@ -18,28 +19,18 @@ const MANY_DISTURBED: f64 = 0.25;
 
 /// One report per configuration, in the order of first appearance.
 pub fn summarise(measurements: &[Measurement]) -> Vec<MeasureReport> {
-    let mut groups: Vec<Vec<&Measurement>> = Vec::new();
-    for line in measurements {
-        match groups.iter_mut().find(|group| same_configuration(group[0], line)) {
-            Some(group) => group.push(line),
-            None => groups.push(vec![line]),
-        }
-    }
-    groups.iter().map(|group| report(group)).collect()
+    let lines: Vec<&Measurement> = measurements.iter().collect();
+    let contended = contended_loads(&lines);
+    let of_group = |group: Vec<&Measurement>| {
+        let (quiet, n_contended) = without_contended(&group, &contended);
+        report(&quiet, n_contended)
+    };
+    configurations(&lines).into_iter().map(of_group).collect()
 }
 
-fn same_configuration(a: &Measurement, b: &Measurement) -> bool {
-    a.workload == b.workload
-        && a.threads == b.threads
-        && a.device.id == b.device.id
-        && a.device.backend == b.device.backend
-        && a.engine == b.engine
-        && a.model.name == b.model.name
-        && a.model.quant == b.model.quant
-}
-
-/// The report of lines that share one configuration; there is at least one.
-fn report(lines: &[&Measurement]) -> MeasureReport {
+/// The report of lines that share one configuration; there is at least one. `n_contended` more
+/// were left out.
+fn report(lines: &[&Measurement], n_contended: u32) -> MeasureReport {
     let first = lines[0];
     let prefill: Vec<Kept> = lines.iter().map(|line| Kept::of(&line.prefill)).collect();
     let decode: Vec<Kept> = lines.iter().map(|line| Kept::of(&line.decode)).collect();
@@ -68,7 +59,7 @@ fn report(lines: &[&Measurement]) -> MeasureReport {
         energy_j: None,
         noise_floor: median(&noise.into_iter().flatten().collect::<Vec<_>>()),
         excluded_samples: excluded,
-        warnings: warnings(lines, excluded, &kept),
+        warnings: warnings(lines, n_contended, excluded, &kept),
     }
 }
 
@@ -107,12 +98,23 @@ fn noise_of(loads: &[Kept]) -> Option<f64> {
     half_split_difference(&medians)
 }
 
-fn warnings(lines: &[&Measurement], excluded: u32, kept: &[&PassSample]) -> Vec<String> {
+fn warnings(
+    lines: &[&Measurement],
+    n_contended: u32,
+    excluded: u32,
+    kept: &[&PassSample],
+) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
     for warning in lines.iter().flat_map(|line| &line.warnings) {
         if !warnings.contains(warning) {
             warnings.push(warning.clone());
         }
+    }
+    if n_contended > 0 {
+        warnings.push(format!(
+            "{n_contended} of {} loads were left out: another program was busy",
+            lines.len() + n_contended as usize
+        ));
     }
     if lines.len() < 2 {
         warnings.push("one fresh load only: the noise is unknown; ask for --repeat 3".into());
@@ -213,6 +215,8 @@ fn phases(lines: &[&Measurement], prefill: &[Kept], decode: &[Kept]) -> PhaseTim
 
 #[cfg(test)]
 mod tests {
+    use foretoken_spec::{ModelSource, ReferenceSample, Sampling};
+
     use super::*;
     use crate::testing::measurement;
 
@@ -240,6 +244,41 @@ mod tests {
         // Prefill takes 100 ms in each load: no difference; decode |10 − 11| / 10.5.
         let expected = (0.0 + 1.0 / 10.5) / 2.0;
         assert!((report.noise_floor.unwrap() - expected).abs() < 1e-12);
+    }
+
+    /// Three loads of one model, around one of which the reference was slow.
+    fn with_a_contended_load() -> Vec<Measurement> {
+        let mut lines: Vec<Measurement> = [10.0, 90.0, 12.0]
+            .iter()
+            .zip(0..)
+            .map(|(ms, load)| measurement(load, &[*ms]))
+            .collect();
+        for line in &mut lines {
+            let matmul_flop_per_second = if line.load == 1 { 2e10 } else { 1e11 };
+            line.reference =
+                vec![ReferenceSample { stream_bytes_per_second: 2e10, matmul_flop_per_second }];
+        }
+        lines
+    }
+
+    #[test]
+    fn contended_loads_are_left_out_with_a_warning() {
+        let report = &summarise(&with_a_contended_load())[0];
+        assert_eq!(report.loads, 2);
+        let decode = report.decode_ms.as_ref().unwrap();
+        assert_eq!((decode.median, decode.samples.len()), (11.0, 2));
+        let expected = "1 of 3 loads were left out: another program was busy";
+        assert_eq!(report.warnings, [expected]);
+    }
+
+    #[test]
+    fn a_report_and_a_fit_observe_the_same() {
+        let lines = with_a_contended_load();
+        let observed = foretoken_observe::observations(&lines);
+        let decode = observed.iter().find(|o| o.phase == Phase::Decode).unwrap();
+        let report = &summarise(&lines)[0];
+        let median_ms = report.decode_ms.as_ref().unwrap().median;
+        assert!((decode.seconds * 1e3 - median_ms).abs() < 1e-9);
     }
 
     #[test]
@@ -290,10 +329,16 @@ mod tests {
     }
 
     #[test]
-    fn other_workloads_and_quantizations_are_apart() {
-        let mut other = measurement(1, &[10.0]);
-        other.model.quant = "Q4_0".into();
-        assert_eq!(summarise(&[measurement(0, &[10.0]), other]).len(), 2);
+    fn other_quantizations_files_and_ways_of_sampling_are_apart() {
+        let other = |change: fn(&mut Measurement)| {
+            let mut other = measurement(1, &[10.0]);
+            change(&mut other);
+            summarise(&[measurement(0, &[10.0]), other]).len()
+        };
+        assert_eq!(other(|_| {}), 1);
+        assert_eq!(other(|m| m.model.quant = "Q4_0".into()), 2);
+        assert_eq!(other(|m| m.model.source = ModelSource::Gguf { path: "m.gguf".into() }), 2);
+        assert_eq!(other(|m| m.sampling = Sampling::Greedy), 2);
         assert!(summarise(&[]).is_empty());
     }
 }

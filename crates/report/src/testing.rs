@@ -74,7 +74,8 @@ pub fn measurement(load: u32, decode_ms: &[f64]) -> Measurement {
         },
         engine: EngineInfo { name: "candle".into(), version: "0.11.1".into() },
         threads: 2,
-        allocator: foretoken_spec::Allocator::Kept,
+        allocator: Allocator::Kept,
+        sampling: Sampling::Temperature,
         model: spec().record(),
         workload: Workload {
             prompt_tokens: 128,
