@@ -207,7 +207,7 @@ pub struct PredictArgs {
     /// Type of the KV cache [default: the engine's own].
     #[arg(long, value_name = "T")]
     pub kv_type: Option<String>,
-    /// Threads of the engine [default: the calibration's].
+    /// Threads of the engine [default: the calibration's, else physical cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
     /// List every operation.

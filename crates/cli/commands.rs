@@ -13,11 +13,29 @@ pub mod validate;
 
 use anyhow::{Context, bail};
 use foretoken_catalog::resolve;
-use foretoken_runner::rerun_with_threads;
-use foretoken_spec::{ModelSpec, QuantScheme, Workload};
+use foretoken_cost::{EngineProfile, memory_parts};
+use foretoken_runner::{available_memory, check_memory, reference_bytes, rerun_with_threads};
+use foretoken_spec::{DeviceInfo, ModelSpec, QuantScheme, Workload};
 
 use crate::args::RunArgs;
 use crate::output::Hinted;
+
+/// Resident size of the process before any model is loaded: the binary, its stacks and pools.
+pub const PROCESS_BYTES: u64 = 24 << 20;
+
+/// Refuses a model that free memory cannot hold, with what measuring takes beside it.
+pub fn check_fits<'a>(
+    model: &ModelSpec,
+    workloads: impl IntoIterator<Item = &'a Workload>,
+    device: &DeviceInfo,
+) -> anyhow::Result<()> {
+    let engine = EngineProfile::candle(device);
+    let of = |workload| memory_parts(model, &engine, workload).total();
+    let most = workloads.into_iter().map(of).max().unwrap_or(0);
+    let needed = most + PROCESS_BYTES + reference_bytes(device.l3_bytes);
+    let Some(available) = available_memory() else { return Ok(()) };
+    check_memory(needed, available).with_context(|| format!("{} {}", model.name, model.quant))
+}
 
 /// Every model in every quantization asked for; a GGUF file brings its own, which must be one of
 /// those where any are named.

@@ -32,9 +32,8 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come here too; a closed pipe is the reader's right.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(FAILURE) } else { ExitCode::SUCCESS };
+            let is_good = output::print_refusal(&error);
+            return if is_good { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) };
         }
     };
     match run(&cli) {

@@ -76,6 +76,31 @@ pub fn print_error(error: &anyhow::Error) {
     }
 }
 
+/// Prints what clap answers in our place: help and version as they are, a wrong command line as
+/// `error: …` and `hint: …`. Returns whether that is what was asked for.
+pub fn print_refusal(error: &clap::Error) -> bool {
+    use clap::error::ErrorKind;
+    let is_good = !error.use_stderr();
+    if is_good || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // A closed pipe is the reader's right.
+        let _ = error.print();
+    } else {
+        let (message, hint) = in_two_lines(&error.render().to_string());
+        to_stderr(&message);
+        to_stderr(&format!("hint: {hint}"));
+    }
+    is_good
+}
+
+/// The first paragraph of clap's words, and its tip where it has one.
+fn in_two_lines(text: &str) -> (String, String) {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut paragraphs = text.split("\n\n");
+    let message = words(paragraphs.next().unwrap_or_default());
+    let tip = paragraphs.find_map(|p| p.trim().strip_prefix("tip: "));
+    (message, tip.map_or_else(|| "--help shows what can be asked".to_owned(), words))
+}
+
 /// The chain of causes in one line; a cause that the text before already holds is not repeated.
 fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
@@ -114,6 +139,16 @@ mod tests {
         assert_eq!(chain(&error), "no result: cannot write f: disk full");
         let error = anyhow::Error::msg("x is bad").context("file: x is bad");
         assert_eq!(chain(&error), "file: x is bad");
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_told_in_two_lines() {
+        let text =
+            "error: invalid value 'x'\n  [possible values: a, b]\n\n  tip: try 'a'\n\nUsage: y\n";
+        let (message, hint) = in_two_lines(text);
+        assert_eq!(message, "error: invalid value 'x' [possible values: a, b]");
+        assert_eq!(hint, "try 'a'");
+        assert!(in_two_lines("error: no\n\nUsage: y").1.contains("--help"));
     }
 
     #[test]

@@ -1,32 +1,32 @@
 //! `calibrate`: the main job. Measures the design, fits it, and proves it on an unseen model.
 
+mod job;
+
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use foretoken_fit::{FitInput, fit};
 use foretoken_pipeline::{
-    DesignSettings, Keeper, ProofSettings, choose_proof, default_schemes, measure_design, run_proof,
+    DesignSettings, Keeper, ProofPlan, ProofSettings, choose_proof, measure_design, run_proof,
 };
 use foretoken_runner::{
-    CandleEngine, Progress as SessionProgress, SamplingMode, available_memory, device_info,
-    rfc3339_utc, threads_in_effect, tool_info,
+    CandleEngine, Engine, Progress as SessionProgress, SamplingMode, available_memory,
 };
 use foretoken_spec::{
     CalibrateReport, Calibration, CalibrationRef, DatasetRef, FitSummary, Measurement, Proof,
-    QuantScheme, SCHEMA_VERSION, ToolInfo,
+    SCHEMA_VERSION,
 };
 
+use self::job::{Job, minis, set_aside};
 use crate::Outcome;
 use crate::args::CalibrateArgs;
 use crate::commands::run_here;
-use crate::files::{
-    AtomicFile, JsonLines, calibration_folder, datasets_folder, read_measurements, write_atomic,
-};
+use crate::files::{JsonLines, read_measurements, write_atomic};
 use crate::output::{Hinted, Output};
 use crate::progress::{Progress, stop_on_interrupt};
 
@@ -37,20 +37,6 @@ const PROOF_LIMIT: Duration = Duration::from_secs(45);
 /// Shortest budget that measures anything useful.
 const LEAST_BUDGET: Duration = Duration::from_secs(5);
 
-/// Everything that is settled before the first measurement.
-struct Job {
-    id: String,
-    schemes: Vec<QuantScheme>,
-    budget: Duration,
-    tool: ToolInfo,
-    time: String,
-    calibration_file: PathBuf,
-    dataset_file: PathBuf,
-    partial_file: PathBuf,
-    proof_file: PathBuf,
-    already: Vec<Measurement>,
-}
-
 /// Measures, fits, proves and writes a calibration.
 pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
     let begun = Instant::now();
@@ -59,16 +45,24 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
         bail!("--budget {:?} is too short; give at least {LEAST_BUDGET:?}", args.budget);
     }
     run_here(&args.run)?;
-    let job = settle(args)?;
-    let stop = stop_on_interrupt()?;
     let mut engine = CandleEngine::new(SamplingMode::Temperature { seed: SEED }).keeping_memory();
+    let job = Job::settle(args, &engine, output)?;
+    let stop = stop_on_interrupt()?;
     measure(&job, &mut engine, &stop, output)?;
-    let calibration = fit_and_save(&job)?;
-    let proof = prove(&job, &calibration, &mut engine, &stop, output)?;
+    let calibration = fit_and_save(&job, &engine)?;
+    let proved = prove(&job, &calibration, &mut engine, &stop, output);
     let mut warnings = calibration.warnings.clone();
-    if proof.is_none() {
-        warnings.push("no proof: no catalogue model fits into its time and memory".to_owned());
-    }
+    // The calibration is saved by now: what goes wrong with the proof takes nothing from it.
+    let proof = match proved {
+        Ok(Proved { proof, warning }) => {
+            warnings.extend(warning);
+            proof
+        }
+        Err(error) => {
+            warnings.push(format!("proof failed: {error:#}"));
+            None
+        }
+    };
     output.print(&CalibrateReport {
         schema_version: SCHEMA_VERSION,
         calibration: CalibrationRef {
@@ -100,62 +94,6 @@ pub fn require_candle(engine: &str) -> anyhow::Result<()> {
     Err(Hinted::new(format!("engine `{engine}` is not built in"), "use --engine candle").into())
 }
 
-/// Names, files and earlier lines; every file is checked to be writable before anything runs.
-fn settle(args: &CalibrateArgs) -> anyhow::Result<Job> {
-    let device = device_info();
-    let id = args
-        .name
-        .clone()
-        .unwrap_or_else(|| format!("{}-candle-{}t", device.id, threads_in_effect()));
-    if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
-        bail!("--name `{id}` is no file name; use letters, digits, dashes and dots");
-    }
-    let calibration_file =
-        args.out.clone().unwrap_or_else(|| calibration_folder().join(format!("{id}.json")));
-    let datasets = match (&args.out, calibration_file.parent()) {
-        (Some(_), Some(folder)) => folder.to_owned(),
-        _ => datasets_folder(),
-    };
-    let partial_file = datasets.join(format!("{id}.partial.jsonl"));
-    let already = match (args.resume, partial_file.exists()) {
-        (true, true) => read_measurements(&partial_file)?.measurements,
-        (true, false) => {
-            let message = format!("nothing to resume: {} does not exist", partial_file.display());
-            return Err(Hinted::new(message, "run without --resume").into());
-        }
-        (false, true) => {
-            fs::remove_file(&partial_file)
-                .with_context(|| format!("cannot replace {}", partial_file.display()))?;
-            Vec::new()
-        }
-        (false, false) => Vec::new(),
-    };
-    // Opened and thrown away: a place that cannot be written is told before measuring.
-    drop(AtomicFile::create(&calibration_file)?);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    Ok(Job {
-        schemes: if args.quant.is_empty() { default_schemes() } else { args.quant.clone() },
-        budget: args.budget.saturating_sub(measured_time(&already)),
-        tool: tool_info(env!("CARGO_PKG_VERSION")),
-        time: rfc3339_utc(now),
-        dataset_file: datasets.join(format!("{id}.jsonl")),
-        proof_file: datasets.join(format!("{id}.proof.jsonl")),
-        calibration_file,
-        partial_file,
-        already,
-        id,
-    })
-}
-
-/// Time that went into earlier lines.
-fn measured_time(lines: &[Measurement]) -> Duration {
-    let passes = |m: &Measurement| {
-        let samples = m.prefill.iter().chain(&m.decode).map(|s| s.total_ns());
-        samples.sum::<u64>() + m.warmup.iter().map(|w| w.ns).sum::<u64>()
-    };
-    Duration::from_nanos(lines.iter().map(passes).sum())
-}
-
 fn measure(
     job: &Job,
     engine: &mut CandleEngine,
@@ -164,7 +102,7 @@ fn measure(
 ) -> anyhow::Result<()> {
     let progress = Progress::steps(output, job.budget.as_secs().max(1));
     let lines = JsonLines::append(&job.partial_file)?;
-    let mut keeper = FileKeeper { lines, progress: &progress, title: "measuring" };
+    let mut keeper = FileKeeper { lines, progress: &progress, title: "measuring", n_kept: 0 };
     let settings = DesignSettings {
         budget: job.budget,
         schemes: job.schemes.clone(),
@@ -179,12 +117,12 @@ fn measure(
         let message = format!("stopped; what was measured is in {}", job.partial_file.display());
         return Err(Hinted::new(message, "go on with --resume").into());
     }
-    fs::rename(&job.partial_file, &job.dataset_file)
-        .with_context(|| format!("cannot write {}", job.dataset_file.display()))
+    Ok(())
 }
 
-fn fit_and_save(job: &Job) -> anyhow::Result<Calibration> {
-    let dataset = read_measurements(&job.dataset_file)?;
+/// Fits what was measured; only then it takes the place of an earlier calibration's data.
+fn fit_and_save(job: &Job, engine: &CandleEngine) -> anyhow::Result<Calibration> {
+    let dataset = read_measurements(&job.partial_file)?;
     let input = FitInput {
         id: job.id.clone(),
         tool: job.tool.clone(),
@@ -196,11 +134,42 @@ fn fit_and_save(job: &Job) -> anyhow::Result<Calibration> {
         },
         seed: SEED,
     };
-    let calibration = fit(&dataset.measurements, input)
-        .with_context(|| format!("cannot fit {}", job.dataset_file.display()))?;
+    let mut calibration = fit(&dataset.measurements, input).with_context(|| {
+        let message = format!("cannot fit {}", job.partial_file.display());
+        Hinted::new(message, "measure more: --resume with a longer --budget")
+    })?;
+    calibration.warnings.extend(left_out(job, engine, &dataset.measurements));
     let text = serde_json::to_string_pretty(&calibration)? + "\n";
+    fs::rename(&job.partial_file, &job.dataset_file)
+        .with_context(|| format!("cannot write {}", job.dataset_file.display()))?;
     write_atomic(&job.calibration_file, text.as_bytes())?;
     Ok(calibration)
+}
+
+/// The warning about models of the design that the budget did not hold: their kernels are known
+/// from fewer shapes, or not at all.
+fn left_out(job: &Job, engine: &CandleEngine, measured: &[Measurement]) -> Option<String> {
+    let design = minis(&job.schemes, engine.device());
+    let names: Vec<&str> = design
+        .iter()
+        .map(|mini| mini.model.name.as_str())
+        .filter(|name| !measured.iter().any(|m| m.model.name == *name))
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "the budget left out {} of {} models of the design ({}): their kernels are missing or \
+             known from few shapes; give a longer --budget",
+            names.len(),
+            design.len(),
+            names.join(", ")
+        )
+    })
+}
+
+/// What came of the proof.
+struct Proved {
+    proof: Option<Proof>,
+    warning: Option<String>,
 }
 
 fn prove(
@@ -209,7 +178,9 @@ fn prove(
     engine: &mut CandleEngine,
     stop: &Arc<AtomicBool>,
     output: &Output,
-) -> anyhow::Result<Option<Proof>> {
+) -> anyhow::Result<Proved> {
+    // What the design's models have left in the allocator is free for the proof.
+    engine.prepare_load();
     let settings = ProofSettings {
         limit: PROOF_LIMIT,
         available_bytes: available_memory(),
@@ -217,17 +188,49 @@ fn prove(
         session: format!("proof-{}", job.time),
         tool: job.tool.clone(),
     };
-    let Some(plan) = choose_proof(calibration, &settings)? else { return Ok(None) };
-    let progress = Progress::steps(output, PROOF_LIMIT.as_secs());
-    if job.proof_file.exists() {
-        fs::remove_file(&job.proof_file)
-            .with_context(|| format!("cannot replace {}", job.proof_file.display()))?;
-    }
-    let lines = JsonLines::append(&job.proof_file)?;
-    let mut keeper = FileKeeper { lines, progress: &progress, title: "proof on an unseen model" };
     let is_stopped = || stop.load(Ordering::SeqCst);
-    let proof = run_proof(engine, &plan, &settings, &mut keeper, &is_stopped)?;
+    let plan = if is_stopped() { None } else { choose_proof(calibration, &settings)? };
+    let proof = match &plan {
+        Some(plan) => run_plan(job, plan, &settings, engine, &is_stopped, output)?,
+        None => None,
+    };
+    let warning = if is_stopped() {
+        Some("proof stopped".to_owned())
+    } else if plan.is_none() {
+        Some("no proof: no catalogue model fits into the time and memory".to_owned())
+    } else if proof.is_none() {
+        Some("proof failed: nothing was measured in its time".to_owned())
+    } else {
+        None
+    };
+    Ok(Proved { proof, warning })
+}
+
+/// Runs the proof; its lines take the place of an earlier proof's once there are any.
+fn run_plan(
+    job: &Job,
+    plan: &ProofPlan,
+    settings: &ProofSettings,
+    engine: &mut CandleEngine,
+    is_stopped: &dyn Fn() -> bool,
+    output: &Output,
+) -> anyhow::Result<Option<Proof>> {
+    set_aside(&job.partial_proof_file, output)?;
+    let progress = Progress::steps(output, PROOF_LIMIT.as_secs());
+    let lines = JsonLines::append(&job.partial_proof_file)?;
+    let title = "proof on an unseen model";
+    let mut keeper = FileKeeper { lines, progress: &progress, title, n_kept: 0 };
+    let outcome = run_proof(engine, plan, settings, &mut keeper, is_stopped);
+    let is_empty = keeper.n_kept == 0;
+    drop(keeper);
     progress.finish();
+    let moved = if is_empty {
+        fs::remove_file(&job.partial_proof_file)
+    } else {
+        fs::rename(&job.partial_proof_file, &job.proof_file)
+    };
+    let proof = outcome?;
+    moved.with_context(|| format!("cannot write {}", job.proof_file.display()))?;
     Ok(proof)
 }
 
@@ -240,11 +243,14 @@ struct FileKeeper<'a> {
     lines: JsonLines,
     progress: &'a Progress,
     title: &'static str,
+    n_kept: usize,
 }
 
 impl Keeper for FileKeeper<'_> {
     fn keep(&mut self, measurement: &Measurement) -> io::Result<()> {
-        self.lines.push(measurement).map_err(|error| io::Error::other(format!("{error:#}")))
+        self.lines.push(measurement).map_err(|error| io::Error::other(format!("{error:#}")))?;
+        self.n_kept += 1;
+        Ok(())
     }
 
     fn progress(&mut self, now: &SessionProgress<'_>) {

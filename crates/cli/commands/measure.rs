@@ -4,19 +4,17 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
-use foretoken_cost::{EngineProfile, memory_parts};
 use foretoken_report::{Measured, summarise};
 use foretoken_runner::{
     CandleEngine, LoadPlan, Progress as SessionProgress, SamplingMode, SessionObserver,
-    SessionPlan, WorkloadPlan, available_memory, check_memory, check_model, check_workload,
-    device_info, interleave, rfc3339_utc, run_session, tool_info,
+    SessionPlan, WorkloadPlan, check_model, check_workload, device_info, interleave, rfc3339_utc,
+    run_session, tool_info,
 };
 use foretoken_spec::{Measurement, ModelSpec, Workload};
 
 use crate::Outcome;
 use crate::args::{AllocatorArg, MeasureArgs};
-use crate::commands::{beyond_context, resolve_models, run_here};
+use crate::commands::{beyond_context, check_fits, resolve_models, run_here};
 use crate::files::JsonLines;
 use crate::output::Output;
 use crate::progress::{Progress, stop_on_interrupt};
@@ -81,14 +79,10 @@ fn workloads(args: &MeasureArgs) -> anyhow::Result<Vec<WorkloadPlan>> {
 /// Refuses what the engine cannot run or the memory cannot hold, before anything is loaded.
 fn check(model: &ModelSpec, workloads: &[WorkloadPlan]) -> anyhow::Result<()> {
     check_model(model)?;
-    let engine = EngineProfile::candle(&device_info());
-    let mut needed = 0;
     for plan in workloads {
         check_workload(&plan.workload)?;
-        needed = needed.max(memory_parts(model, &engine, &plan.workload).total());
     }
-    let Some(available) = available_memory() else { return Ok(()) };
-    check_memory(needed, available).with_context(|| format!("{} {}", model.name, model.quant))
+    check_fits(model, workloads.iter().map(|plan| &plan.workload), &device_info())
 }
 
 fn context_warnings(model: &ModelSpec, workloads: &[WorkloadPlan]) -> Vec<String> {

@@ -1,20 +1,21 @@
 //! `predict`: time and memory of models that were not run.
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use foretoken_predict::{Asked, Predictor, predict};
 use foretoken_report::Predictions;
-use foretoken_runner::{available_memory, device_info};
-use foretoken_spec::{Backend, Prediction, Workload};
+use foretoken_runner::{
+    available_memory, check_model, check_workload, device_info, threads_in_effect,
+};
+use foretoken_spec::{Backend, DeviceInfo, ModelSource, ModelSpec, Prediction, Workload};
 
 use crate::Outcome;
 use crate::args::PredictArgs;
 use crate::commands::calibrate::require_candle;
-use crate::commands::resolve_models;
-use crate::files::{Stored, find_calibration, newest_calibration, require_backend};
+use crate::commands::{PROCESS_BYTES, resolve_models};
+use crate::files::{
+    Stored, find_calibration, is_same_machine, newest_calibration, require_backend,
+};
 use crate::output::{Hinted, Output};
-
-/// Resident size of the process before any model is loaded: the binary, its stacks and pools.
-const PROCESS_BYTES: u64 = 24 << 20;
 
 /// Predicts every model in every quantization asked for.
 pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
@@ -23,8 +24,9 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     check_batch_and_cache(args)?;
     let models = resolve_models(&args.models, &args.quant)?;
     let stored = calibration(args, output)?;
-    let here = stored.calibration.device.id == device_info().id;
-    let predictor = Predictor::new(&stored.calibration)?;
+    let here = is_same_machine(&stored.calibration.device, &device_info());
+    let predictor = Predictor::new(&stored.calibration)
+        .with_context(|| format!("cannot use {}", stored.path.display()))?;
     let mut predictions: Vec<Prediction> = Vec::new();
     for model in &models {
         let asked = Asked {
@@ -35,39 +37,67 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
                 Some(stored.calibration.device.memory_bytes)
             },
             process_bytes: PROCESS_BYTES,
-            model_argument: argument_of(args, &model.name),
+            model_argument: argument_of(model),
         };
-        predictions.push(predict(&predictor, model, &workload, &asked)?);
+        let mut prediction = predict(&predictor, model, &workload, &asked)?;
+        prediction.warnings.extend(cannot_run(model, &workload));
+        predictions.push(prediction);
     }
     output.print(&Predictions { predictions, explain: args.explain })?;
     Ok(Outcome::Good)
 }
 
+/// Why candle would not run what is predicted.
+fn cannot_run(model: &ModelSpec, workload: &Workload) -> impl Iterator<Item = String> {
+    let findings = [check_model(model), check_workload(workload)];
+    findings.into_iter().filter_map(|found| Some(format!("it cannot run: {}", found.err()?)))
+}
+
 /// The calibration asked for, or the newest of this machine.
 fn calibration(args: &PredictArgs, output: &Output) -> anyhow::Result<Stored> {
     let backend = Backend::from(args.backend);
-    let stored = match &args.calibration {
-        Some(argument) => find_calibration(argument)?,
-        None => {
-            let device = device_info();
-            let Some(stored) = newest_calibration(&device.id, &args.engine, backend) else {
-                let message = format!("no calibration of this machine ({}) yet", device.id);
-                return Err(Hinted::new(message, "run `foretoken calibrate`").into());
-            };
-            output.note(&format!("calibration: {}", stored.path.display()));
-            stored
-        }
-    };
+    let Some(argument) = &args.calibration else { return newest(args, backend, output) };
+    let stored = find_calibration(argument)?;
     require_backend(&stored.path, stored.calibration.device.backend, backend)?;
-    if let Some(threads) = args.threads.filter(|n| *n != stored.calibration.threads) {
-        let message = format!(
-            "calibration `{}` is for {} threads, not {threads}",
-            stored.calibration.id, stored.calibration.threads
-        );
-        let hint = format!("run `foretoken calibrate --threads {threads}`");
-        return Err(Hinted::new(message, hint).into());
+    match args.threads {
+        Some(threads) if threads != stored.calibration.threads => {
+            Err(other_threads(&stored, threads).into())
+        }
+        _ => Ok(stored),
     }
-    Ok(stored)
+}
+
+/// The newest calibration of this machine for the threads asked for, or for those that candle
+/// takes by itself.
+fn newest(args: &PredictArgs, backend: Backend, output: &Output) -> anyhow::Result<Stored> {
+    let device = DeviceInfo { backend, ..device_info() };
+    let threads = args.threads.unwrap_or_else(threads_in_effect);
+    let found = newest_calibration(&device, &args.engine, threads);
+    for warning in &found.warnings {
+        output.warn(warning);
+    }
+    match (found.exact, found.other_threads) {
+        (Some(stored), _) => {
+            output.note(&format!("calibration: {}", stored.path.display()));
+            Ok(stored)
+        }
+        (None, Some(other)) => Err(other_threads(&other, threads).into()),
+        (None, None) => {
+            let message = format!("no calibration of this machine ({}, {backend}) yet", device.id);
+            Err(Hinted::new(message, "run `foretoken calibrate`").into())
+        }
+    }
+}
+
+fn other_threads(stored: &Stored, threads: u32) -> Hinted {
+    let Stored { calibration, .. } = stored;
+    Hinted::new(
+        format!(
+            "calibration `{}` is for {} threads, not {threads}",
+            calibration.id, calibration.threads
+        ),
+        format!("run `foretoken calibrate --threads {threads}`"),
+    )
 }
 
 fn check_batch_and_cache(args: &PredictArgs) -> anyhow::Result<()> {
@@ -80,14 +110,33 @@ fn check_batch_and_cache(args: &PredictArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The MODEL argument that gave the model of this name, for the command that verifies.
-fn argument_of(args: &PredictArgs, name: &str) -> String {
-    match &args.models[..] {
-        [only] => only.clone(),
-        many => many
-            .iter()
-            .find(|argument| argument.as_str() == name || argument.contains(name))
-            .cloned()
-            .unwrap_or_else(|| name.to_owned()),
+/// The MODEL argument that gives this model again, as a shell reads it.
+fn argument_of(model: &ModelSpec) -> String {
+    match &model.source {
+        ModelSource::Preset { id } => id.clone(),
+        ModelSource::Config { path } | ModelSource::Gguf { path } => quoted(path),
+        ModelSource::Mini => model.name.clone(),
+    }
+}
+
+/// In single quotes where a shell would not take it as one word.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./\\:+,@%=".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_where_a_shell_needs_it() {
+        assert_eq!(quoted("models/a-b_1.gguf"), "models/a-b_1.gguf");
+        assert_eq!(quoted("my models/a.gguf"), "'my models/a.gguf'");
+        assert_eq!(quoted("it's.gguf"), "'it'\\''s.gguf'");
+        assert_eq!(quoted("$(x).gguf"), "'$(x).gguf'");
     }
 }

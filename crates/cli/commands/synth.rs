@@ -39,7 +39,7 @@ pub fn run(args: &SynthArgs, output: &Output) -> anyhow::Result<Outcome> {
 
 /// The model in the wanted quantization; of a GGUF file only the shape is taken.
 fn model(argument: &str, scheme: QuantScheme) -> anyhow::Result<ModelSpec> {
-    if !argument.ends_with(".gguf") {
+    if !argument.to_lowercase().ends_with(".gguf") {
         return Ok(resolve(argument, Some(scheme))?);
     }
     let spec = resolve(argument, None)?;

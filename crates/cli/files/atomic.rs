@@ -128,6 +128,16 @@ pub fn require_space(path: &Path, needed: u64) -> anyhow::Result<()> {
     }
 }
 
+/// Checks that a file can be made at this place and written to, without leaving a trace of it.
+///
+/// # Errors
+/// A place that cannot be written, a full disk.
+pub fn check_writable(path: &Path) -> anyhow::Result<()> {
+    let mut file = AtomicFile::create(path)?;
+    let written = file.write_all(b"\n").and_then(|()| file.flush());
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// Writes a small file whole.
 ///
 /// # Errors
@@ -158,8 +168,21 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_an_error_that_names_the_file() {
-        let error = write_atomic(Path::new("/dev/full"), b"x").unwrap_err();
-        assert!(format!("{error:#}").starts_with("cannot write /dev/full: No space left"));
+        let full = Path::new("/dev/full");
+        for error in [write_atomic(full, b"x"), check_writable(full)].map(Result::unwrap_err) {
+            assert!(format!("{error:#}").starts_with("cannot write /dev/full: No space left"));
+        }
+    }
+
+    #[test]
+    fn checking_a_place_leaves_it_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kept.json");
+        fs::write(&path, "mine").unwrap();
+        check_writable(&path).unwrap();
+        check_writable(&folder.path().join("new.json")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-/// A JSON Lines file that is open for appending: a killed run loses at most the line in flight.
+/// A JSON Lines file that is open for appending: it grows by whole lines, and of a run that is
+/// killed while it writes, the unfinished line is all that is lost.
 pub struct JsonLines {
     path: PathBuf,
     file: File,

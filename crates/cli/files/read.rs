@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use foretoken_spec::{Backend, Calibration, Measurement, SCHEMA_VERSION};
+use foretoken_spec::{Backend, Calibration, Measurement, SCHEMA_VERSION, Workload};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -21,12 +21,24 @@ pub struct Dataset {
     pub hash: String,
 }
 
-/// Reads measurements, JSON Lines. A last line without its end is what a killed run leaves: it
-/// is dropped with a warning.
+/// Reads measurements, JSON Lines, of which there must be some.
 ///
 /// # Errors
 /// Names file, line and field of what is wrong.
 pub fn read_measurements(path: &Path) -> anyhow::Result<Dataset> {
+    let dataset = read_lines(path)?;
+    if dataset.measurements.is_empty() {
+        bail!("{} holds no measurement", path.display());
+    }
+    Ok(dataset)
+}
+
+/// Reads measurements, JSON Lines; there may be none. A last line without its end is what a
+/// killed run leaves: it is dropped with a warning.
+///
+/// # Errors
+/// Names file, line and field of what is wrong.
+pub fn read_lines(path: &Path) -> anyhow::Result<Dataset> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let text = std::str::from_utf8(&bytes).map_err(|_| {
         anyhow!("{}: not a text file; give a .jsonl of measurements", path.display())
@@ -46,9 +58,6 @@ pub fn read_measurements(path: &Path) -> anyhow::Result<Dataset> {
             }
             Err(error) => return Err(error.context(place())),
         }
-    }
-    if measurements.is_empty() {
-        bail!("{} holds no measurement", path.display());
     }
     Ok(Dataset { measurements, warnings, hash: fnv1a(&bytes) })
 }
@@ -109,8 +118,12 @@ fn fields<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
     Ok(value)
 }
 
-/// A time or rate that is not a number above 0 would poison every median after it.
+/// What nothing here can read, and times or rates that would poison every median after them.
 fn check_measurement(measurement: &Measurement) -> anyhow::Result<()> {
+    check_origin(measurement)?;
+    measurement.model.shape.check().map_err(|e| anyhow!("field `model.shape.{}`: {e}", e.field))?;
+    let Workload { prompt_tokens, generated_tokens, depth } = measurement.workload;
+    Workload::new(prompt_tokens, generated_tokens, depth).context("field `workload`")?;
     for (name, samples) in [("prefill", &measurement.prefill), ("decode", &measurement.decode)] {
         if let Some(index) = samples.iter().position(|s| s.forward_ns == 0 || s.n_tokens == 0) {
             bail!("field `{name}[{index}]`: a pass needs tokens and a time above 0");
@@ -131,6 +144,19 @@ fn check_measurement(measurement: &Measurement) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The cost model knows how candle runs on a processor, and nothing else yet.
+fn check_origin(measurement: &Measurement) -> anyhow::Result<()> {
+    let backend = measurement.device.backend;
+    if backend != Backend::Cpu {
+        bail!("field `device.backend` is {backend}; only measurements on the cpu can be read yet");
+    }
+    let engine = &measurement.engine.name;
+    if engine != "candle" {
+        bail!("field `engine.name` is {engine:?}; only measurements of candle can be read yet");
+    }
+    Ok(())
+}
+
 fn check_calibration(calibration: &Calibration) -> anyhow::Result<()> {
     if calibration.threads == 0 {
         bail!("field `threads`: must be above 0");
@@ -146,7 +172,6 @@ fn check_calibration(calibration: &Calibration) -> anyhow::Result<()> {
     }
     for (i, correction) in calibration.corrections.iter().enumerate() {
         positive(&format!("corrections[{i}].scale"), correction.scale)?;
-        finite(&format!("corrections[{i}].overhead_s"), correction.overhead_s)?;
     }
     for (i, interval) in calibration.intervals.iter().enumerate() {
         not_negative(&format!("intervals[{i}].half_width"), interval.half_width)?;

@@ -7,7 +7,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use foretoken_spec::{Backend, Calibration};
+use foretoken_spec::{Calibration, DeviceInfo};
 
 use crate::files::read_calibration;
 use crate::output::Hinted;
@@ -34,10 +34,20 @@ pub fn datasets_folder() -> PathBuf {
     folders(DATASETS).into_iter().next().unwrap_or_else(|| PathBuf::from(DATASETS))
 }
 
-/// Every `.jsonl` of the first datasets folder that has one, sorted.
+/// Every `.jsonl` of the first datasets folder that has one, sorted; without those of interrupted
+/// calibrations, and without their proofs, which are no calibration data.
 pub fn dataset_files() -> Vec<PathBuf> {
-    let lists = folders(DATASETS).into_iter().map(|folder| files_with(&folder, "jsonl", 3));
+    let lists = folders(DATASETS).into_iter().map(|folder| {
+        let mut files = files_with(&folder, "jsonl", 3);
+        files.retain(|file| is_complete(file));
+        files
+    });
     lists.into_iter().find(|files| !files.is_empty()).unwrap_or_default()
+}
+
+fn is_complete(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    !name.contains(".partial.") && !name.ends_with(".proof.jsonl")
 }
 
 /// The calibration with this id, or in this file.
@@ -66,18 +76,49 @@ pub fn find_calibration(argument: &str) -> anyhow::Result<Stored> {
     Err(broken.unwrap_or_else(|| unknown(argument, &known).into()))
 }
 
-/// The newest calibration of this device, engine and backend; unreadable files are passed over.
-pub fn newest_calibration(device_id: &str, engine: &str, backend: Backend) -> Option<Stored> {
-    let stored = all_files().into_iter().filter_map(|path| {
-        let calibration = read_calibration(&path).ok()?;
-        Some(Stored { path, calibration })
-    });
-    // RFC 3339 in UTC sorts by time.
-    stored
-        .filter(|s| s.calibration.device.id == device_id)
-        .filter(|s| s.calibration.engine.name == engine)
-        .filter(|s| s.calibration.device.backend == backend)
-        .max_by(|a, b| a.calibration.time.cmp(&b.calibration.time))
+/// What there is for a machine, an engine and a number of threads.
+#[derive(Debug, Clone)]
+pub struct Newest {
+    /// The newest calibration of exactly these.
+    pub exact: Option<Stored>,
+    /// The newest one for another number of threads.
+    pub other_threads: Option<Stored>,
+    /// Files that could not be read, each with the reason.
+    pub warnings: Vec<String>,
+}
+
+/// The newest calibration of this device, engine and number of threads.
+pub fn newest_calibration(device: &DeviceInfo, engine: &str, threads: u32) -> Newest {
+    let mut found = Newest { exact: None, other_threads: None, warnings: Vec::new() };
+    for path in all_files() {
+        let calibration = match read_calibration(&path) {
+            Ok(calibration) => calibration,
+            Err(error) => {
+                found.warnings.push(format!("left out {error:#}"));
+                continue;
+            }
+        };
+        if calibration.engine.name != engine || !is_same_machine(&calibration.device, device) {
+            continue;
+        }
+        let best = if calibration.threads == threads {
+            &mut found.exact
+        } else {
+            &mut found.other_threads
+        };
+        // RFC 3339 in UTC sorts by time.
+        if best.as_ref().is_none_or(|best| best.calibration.time < calibration.time) {
+            *best = Some(Stored { path, calibration });
+        }
+    }
+    found
+}
+
+/// Whether two descriptions are of one kind of machine: the name alone hides other kernels
+/// (vector extensions) and another cache.
+pub fn is_same_machine(a: &DeviceInfo, b: &DeviceInfo) -> bool {
+    (&a.id, a.backend, &a.arch, &a.isa, a.l3_bytes)
+        == (&b.id, b.backend, &b.arch, &b.isa, b.l3_bytes)
 }
 
 fn unknown(id: &str, known: &[String]) -> Hinted {
@@ -149,6 +190,28 @@ mod tests {
         assert!(unknown("epic-4c-candle", &known).hint.contains("did you mean `epyc-4c-candle`"));
         assert!(unknown("zzz", &known).hint.starts_with("known: epyc"));
         assert!(unknown("x", &[]).hint.contains("foretoken calibrate"));
+    }
+
+    #[test]
+    fn interrupted_runs_and_proofs_are_no_datasets() {
+        for (name, expected) in [
+            ("a.jsonl", true),
+            ("a.partial.jsonl", false),
+            ("a.partial.old-2.jsonl", false),
+            ("a.proof.jsonl", false),
+            ("waterproof.jsonl", true),
+        ] {
+            assert_eq!(is_complete(&Path::new("datasets").join(name)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn another_instruction_set_or_cache_is_another_machine() {
+        let here = foretoken_runner::device_info();
+        assert!(is_same_machine(&here, &DeviceInfo { os: "other".into(), ..here.clone() }));
+        let isa = vec!["other".to_owned()];
+        assert!(!is_same_machine(&here, &DeviceInfo { isa, ..here.clone() }));
+        assert!(!is_same_machine(&here, &DeviceInfo { l3_bytes: Some(1), ..here.clone() }));
     }
 
     #[test]

@@ -65,7 +65,13 @@ fn errors_name_file_line_and_field() {
         ("/reference/0/stream_bytes_per_second", json!(-1.0), "stream_bytes_per_second"),
         ("/reference/0/stream_bytes_per_second", json!(null), "stream_bytes_per_second"),
         ("/device/backend", json!("tpu"), "field `device.backend`"),
+        ("/device/backend", json!("cuda"), "field `device.backend` is cuda"),
+        ("/engine/name", json!("llama.cpp"), "field `engine.name` is \"llama.cpp\""),
         ("/threads", json!(0), "field `threads`"),
+        ("/workload/depth", json!(u32::MAX), "absurd"),
+        ("/model/shape/n_layers", json!(u32::MAX), "field `model.shape.n_layers`"),
+        ("/model/shape/n_layers", json!(0), "between 1 and 4096"),
+        ("/model/shape/n_kv_heads", json!(0), "field `model.shape.n_kv_heads`"),
     ];
     for (pointer, value, expected) in cases {
         let message = problem(pointer, value);
@@ -103,6 +109,8 @@ fn an_unfinished_last_line_is_left_out() {
 #[test]
 fn nothing_to_read_is_an_error() {
     assert!(read("").is_err());
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    assert!(read_lines(empty.path()).unwrap().measurements.is_empty());
     assert!(read_measurements(Path::new("absent.jsonl")).is_err());
 }
 
