@@ -5,7 +5,7 @@ The file is read with the `gguf` package of llama.cpp, a reader that shares noth
 
     foretoken synth tinyllama-1.1b --quant Q4_K_M --out tiny.gguf
     foretoken inspect tinyllama-1.1b --quant Q4_K_M --format json > tiny.json
-    pip install gguf
+    pip install -r tests/requirements.txt
     python tests/check_synth.py tiny.gguf tiny.json
 
 Exit code 0 where all agrees, 1 with a line for each of the first differences.

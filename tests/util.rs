@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// A folder of its own, without any calibration of the user's, in which the binary runs.
@@ -26,6 +27,14 @@ impl Sandbox {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
         name.to_owned()
+    }
+
+    /// Writes a copy of a JSON fixture in which the value at `pointer` is `value`, or gone where
+    /// there is none.
+    pub fn changed(&self, fixture_name: &str, pointer: &str, value: Option<Value>) -> String {
+        let mut json: Value = serde_json::from_str(&read_fixture(fixture_name)).unwrap();
+        change(&mut json, pointer, value);
+        self.file(fixture_name, json.to_string())
     }
 
     /// The binary, ready to be given arguments.
@@ -73,6 +82,25 @@ impl Sandbox {
     }
 }
 
+/// Puts `value` at `pointer`, or takes away what is there.
+pub fn change(json: &mut Value, pointer: &str, value: Option<Value>) {
+    match value {
+        Some(value) => *json.pointer_mut(pointer).unwrap() = value,
+        None => {
+            let (parent, field) = pointer.rsplit_once('/').unwrap();
+            let object = json.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+            assert!(object.remove(field).is_some(), "there is no {pointer}");
+        }
+    }
+}
+
+/// Checks that an object has all of these fields.
+pub fn has_fields(object: &Value, names: &[&str]) {
+    for name in names {
+        assert!(object.get(name).is_some(), "`{name}` is not in {object}");
+    }
+}
+
 /// What a run of the binary left.
 pub struct Run {
     pub code: i32,
@@ -90,7 +118,7 @@ impl Run {
         }
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap()
     }
 }
@@ -99,4 +127,18 @@ impl Run {
 pub fn fixture(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
     path.to_str().unwrap().to_owned()
+}
+
+/// The text of a file of `tests/fixtures`.
+pub fn read_fixture(name: &str) -> String {
+    fs::read_to_string(fixture(name)).unwrap()
+}
+
+/// A line that `measure` writes on this machine.
+pub fn line_of_this_machine(sandbox: &Sandbox) -> Value {
+    let model = fixture("config.json");
+    let args = ["measure", &model, "--prompt", "8", "--gen", "2", "--repeat", "1", "--quiet"];
+    sandbox.good(&[&args[..], &["--out", "here.jsonl"]].concat());
+    let text = fs::read_to_string(sandbox.path("here.jsonl")).unwrap();
+    serde_json::from_str(text.lines().next().unwrap()).unwrap()
 }

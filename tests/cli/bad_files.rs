@@ -1,6 +1,6 @@
 //! Model files that cannot be used: each a clear error that names the file, exit code 2.
 
-use crate::util::Sandbox;
+use crate::util::{Sandbox, read_fixture};
 
 const U32: u32 = 4;
 const F32: u32 = 6;
@@ -171,6 +171,7 @@ fn huge_declared_counts_are_not_allocated() {
 #[test]
 fn configuration_that_is_not_one() {
     let sandbox = Sandbox::new();
+    let deep = read_fixture("config.json").replace("_layers\": 2", "_layers\": 16777216");
     for (text, word) in [
         ("", "json"),
         ("[1, 2", "json"),
@@ -178,6 +179,7 @@ fn configuration_that_is_not_one() {
         (r#"{"architectures": ["MambaForCausalLM"]}"#, "MambaForCausalLM"),
         (r#"{"architectures": ["LlamaForCausalLM"]}"#, "missing"),
         (r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": "wide"}"#, "hidden_size"),
+        (deep.as_str(), "num_hidden_layers"),
     ] {
         let name = sandbox.file("config.json", text);
         sandbox.error_says(&["inspect", &name], &["config.json", word]);

@@ -18,9 +18,7 @@ fn absurd_lengths() {
     for flag in ["--prompt", "--gen", "--depth"] {
         sandbox.error_says(&["measure", &model, flag, "4000000000"], &[flag, "absurd"]);
     }
-    let run = sandbox.run(&["measure", &model, "--prompt", "99999999999999"]);
-    assert_eq!(run.code, 2);
-    assert!(run.stderr.contains("99999999999999"), "{}", run.stderr);
+    sandbox.error_says(&["measure", &model, "--prompt", "99999999999999"], &["99999999999999"]);
 }
 
 #[test]
@@ -40,9 +38,12 @@ fn unknown_preset_suggests_the_nearest() {
 
 #[test]
 fn unknown_quantization_names_the_known_ones() {
-    let run = Sandbox::new().run(&["inspect", "tinyllama-1.1b", "--quant", "Q9_Z"]);
-    assert_eq!(run.code, 2);
-    assert!(run.stderr.contains("Q9_Z") && run.stderr.contains("Q4_K_M"), "{}", run.stderr);
+    let sandbox = Sandbox::new();
+    for command in ["inspect", "measure", "predict"] {
+        let args = [command, "tinyllama-1.1b", "--quant", "Q9_Z"];
+        sandbox.error_says(&args, &["Q9_Z", "Q4_K_M", "--quant"]);
+    }
+    sandbox.error_says(&["calibrate", "--quant", "Q8_0,Q9_Z"], &["Q9_Z", "Q4_K_M"]);
 }
 
 #[test]
@@ -74,11 +75,14 @@ fn a_model_that_does_not_fit_is_refused_with_the_numbers() {
 #[test]
 fn usage_errors_exit_with_2() {
     let sandbox = Sandbox::new();
-    for args in [&["conquer"][..], &["measure"], &["inspect", "a", "b"], &["synth", "a"], &[]] {
-        let run = sandbox.run(args);
-        assert_eq!(run.code, 2, "{args:?}");
-        assert_eq!(run.stdout, "", "{args:?}");
+    for args in [&["conquer"][..], &["measure"], &["inspect", "a", "b"], &["synth", "a"]] {
+        sandbox.error_says(args, &["hint: "]);
     }
+    sandbox.error_says(&["calibrat"], &["'calibrat'", "'calibrate'"]);
+    // Without any word the program says what it can do.
+    let run = sandbox.run(&[]);
+    assert_eq!((run.code, run.stdout.as_str()), (2, ""));
+    assert!(run.stderr.contains("Usage:"), "{}", run.stderr);
 }
 
 #[cfg(target_os = "linux")]

@@ -1,9 +1,13 @@
 //! One module per area.
 
+mod bad_calibrations;
 mod bad_files;
 mod bad_requests;
+mod calibrate;
 mod help;
 mod inspect;
 mod measure;
+mod predict;
 mod schema;
 mod synth;
+mod validate;

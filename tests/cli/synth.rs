@@ -25,6 +25,17 @@ fn the_file_agrees_with_the_model_that_it_was_made_of() {
 }
 
 #[test]
+fn the_end_of_a_file_name_may_be_in_capitals() {
+    let sandbox = Sandbox::new();
+    let model = fixture("config.json");
+    sandbox.good(&["synth", &model, "--quant", "Q8_0", "--out", "ONE.GGUF"]);
+    // Of a file only the shape is taken.
+    sandbox.good(&["synth", "ONE.GGUF", "--quant", "Q4_0", "--out", "TWO.GGUF"]);
+    let args = ["inspect", "TWO.GGUF", "--quant", "Q4_0", "--format", "json", "--quiet"];
+    assert_eq!(sandbox.good(&args).json()["model"]["quant"], "Q4_0");
+}
+
+#[test]
 fn a_file_is_replaced_only_by_force() {
     let sandbox = Sandbox::new();
     let model = fixture("config.json");
