@@ -93,6 +93,8 @@ const SIBLING_HALF_WIDTH: f64 = 0.7;
 const RANGE_TOLERANCE: f64 = 1.25;
 /// Share of a pass from which an operation outside its range is worth a sentence.
 const NOTABLE_SHARE: f64 = 0.02;
+/// Ratio to the measured range from which it is worth one.
+const NOTABLE_RATIO: f64 = 2.5;
 /// Largest factor on the half-width by extrapolation is one more than this.
 const MOST_STRETCH: f64 = 3.0;
 /// Half-width (log space) where cross-validation had too few models to tell.
@@ -178,26 +180,35 @@ impl<'a> Predictor<'a> {
         fit.map_or((UNKNOWN_HALF_WIDTH, 0.9), |fit| (fit.half_width, fit.level))
     }
 
-    /// What lies outside the measured ranges, as sentences, and by how much in all: the
+    /// What lies far outside the measured ranges, as a sentence, and by how much in all: the
     /// log-distance of each operation, weighted by its share of the time.
     fn extrapolation(&self, ops: &[OpSeconds], total: f64) -> (Vec<String>, f64) {
-        let mut sentences = Vec::new();
         let mut stretch = 0.0;
+        let mut notable: Vec<(&OpSeconds, Feature, f64)> = Vec::new();
         for op in ops {
             let Some((feature, ratio)) = self.farthest(op) else { continue };
             let share = op.seconds / total;
             stretch += share * ratio.ln().abs();
-            if share >= NOTABLE_SHARE {
-                let (times, side) =
-                    if ratio > 1.0 { (ratio, "largest") } else { (1.0 / ratio, "smallest") };
-                sentences.push(format!(
-                    "{}: {} per call is {times:.1} times beyond the {side} measured",
-                    op.cost.name(),
-                    feature.name().replace('_', " "),
-                ));
+            if share >= NOTABLE_SHARE && ratio.ln().abs() >= NOTABLE_RATIO.ln() {
+                notable.push((op, feature, ratio));
             }
         }
-        (sentences, stretch.min(MOST_STRETCH))
+        // One sentence for the most distant operation: the others follow from the same shape.
+        notable.sort_by(|a, b| b.2.ln().abs().total_cmp(&a.2.ln().abs()));
+        let sentence = notable.first().map(|(op, feature, ratio)| {
+            let (times, side) = if *ratio > 1.0 {
+                (format!("{ratio:.1} times"), "largest")
+            } else {
+                (format!("1/{:.1} of", 1.0 / ratio), "smallest")
+            };
+            let others = match notable.len() - 1 {
+                0 => String::new(),
+                n => format!(" (and so on for {n} more)"),
+            };
+            let (op, feature) = (op.cost.name(), feature.name().replace('_', " "));
+            format!("{op}: {feature} per call is {times} the {side} measured{others}")
+        });
+        (sentence.into_iter().collect(), stretch.min(MOST_STRETCH))
     }
 
     /// The feature of an operation that lies farthest outside what was measured, and its ratio to

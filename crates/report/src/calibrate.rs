@@ -141,7 +141,7 @@ fn proof_sheet(proof: &Proof, noise_floor: Option<f64>) -> Sheet {
     }
     if let Some(noise_floor) = noise_floor {
         sheet.note(format!(
-            "Two halves of the same run differ by {}: no prediction can be surer than that.",
+            "Two halves of the same run differ by {}: measuring again would, too.",
             units::percent(noise_floor)
         ));
     }
