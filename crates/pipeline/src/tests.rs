@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use foretoken_cost::{EngineProfile, Feature, KernelClass, OpCost, pass_cost, sampling_cost};
 use foretoken_fit::{FitInput, fit, validate};
-use foretoken_runner::{Engine, KernelPass, MockEngine, MockPass};
+use foretoken_runner::{
+    Engine, KernelPass, LoadPlan, MockEngine, MockPass, SessionIds, WorkloadPlan, run_load,
+};
 use foretoken_spec::{
-    Calibration, DatasetRef, DeviceInfo, HoldOut, Measurement, ModelSpec, OpKind, Pass,
-    ReferenceSample, ToolInfo,
+    Calibration, DatasetRef, DeviceInfo, HoldOut, Measurement, ModelSpec, OpKind, Pass, Phase,
+    QuantScheme, ReferenceSample, ToolInfo, Workload,
 };
 
 use crate::{
@@ -154,6 +156,50 @@ fn validation_of_a_planted_model_beats_every_baseline() {
             assert!(baseline.mdape > 10.0 * group.mdape, "{name}: {baseline:?}");
         }
     }
+}
+
+/// Lines of a catalogue model on the planted engine.
+fn lines_of(preset: &str, scheme: QuantScheme, sequence: u32) -> Vec<Measurement> {
+    let workload = Workload { prompt_tokens: 64, generated_tokens: 8, depth: 0 };
+    let plan = LoadPlan {
+        model: foretoken_catalog::find(preset).unwrap().spec(scheme),
+        load: 0,
+        workloads: vec![WorkloadPlan { workload, prefill_repeats: 1, decode_steps: 8 }],
+    };
+    let ids = SessionIds { session: "real".into(), sequence, tool: tool() };
+    let mut lines = run_load(&mut mock_engine(), &plan, &ids, &|| false).unwrap();
+    lines.iter_mut().for_each(|line| line.engine.name = "candle".into());
+    lines
+}
+
+#[test]
+fn a_held_out_float_quantization_is_not_seen_through_mini_models_of_floats() {
+    let mut lines = measured(Duration::from_secs(600));
+    lines.extend(lines_of("smollm2-1.7b", QuantScheme::F16, 0));
+    lines.extend(lines_of("smollm2-1.7b", QuantScheme::Q8_0, 1));
+    let report = validate(&lines, &[HoldOut::Quant], vec![], &tool()).unwrap();
+    let prefills: Vec<_> = report.cases.iter().filter(|c| c.phase == Phase::Prefill).collect();
+    assert_eq!(prefills.len(), 2);
+    for case in prefills {
+        // Planted rates differ by bits: a kernel that was truly held out is predicted badly.
+        assert!(case.error.abs() > 0.02, "{case:?}");
+    }
+}
+
+#[test]
+fn held_out_models_families_and_lengths_of_the_plant_are_recovered() {
+    let mut lines = measured(Duration::from_secs(600));
+    for (sequence, preset) in ["smollm2-1.7b", "llama-3.2-1b"].into_iter().enumerate() {
+        lines.extend(lines_of(preset, QuantScheme::Q8_0, sequence as u32));
+    }
+    let hold_outs = [HoldOut::Model, HoldOut::Family, HoldOut::Length];
+    let report = validate(&lines, &hold_outs, vec![], &tool()).unwrap();
+    assert_eq!(report.groups.len(), 6);
+    for case in &report.cases {
+        assert!(!case.model.starts_with("mini"), "mini-models are fitted, never judged");
+        assert!(case.error.abs() < 1e-3, "{case:?}");
+    }
+    assert!(validate(&lines, &[HoldOut::Device], vec![], &tool()).is_err());
 }
 
 #[test]
