@@ -129,7 +129,7 @@ impl From<HoldOutArg> for HoldOut {
 /// Where and with what something runs.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Device to run on: cpu, cuda[:N], metal.
+    /// Device to run on: cpu, cuda or cuda:N, metal.
     #[arg(long, value_name = "D", default_value = "cpu")]
     pub device: String,
     /// Threads of the engine [default: physical cores].

@@ -131,8 +131,12 @@ impl Bench {
         let mut calibration = self.header.clone();
         fit_cases(&mut calibration, &rest, &is_seen)?;
         let predictor = Predictor::new(&calibration)?;
-        let train: Vec<&Case> =
-            rest.iter().filter(|case| case.rows.iter().all(is_seen)).copied().collect();
+        // Mini-models would only mislead the naive methods: they learn from whole models.
+        let train: Vec<&Case> = rest
+            .iter()
+            .filter(|case| case.rows.iter().all(is_seen) && is_tested(case))
+            .copied()
+            .collect();
         let baselines = Baselines::new(&self.engine, self.header.ceilings, &train);
         let mut found = Vec::new();
         for case in test.into_iter().filter(|case| is_tested(case)) {
