@@ -40,6 +40,12 @@ pub fn fraction(text: &str) -> Result<f64, String> {
         Some(percent) => percent.trim().parse::<f64>().map_err(|_| problem())? / 100.0,
         None => text.trim().parse().map_err(|_| problem())?,
     };
+    if value > 1.0 && !text.contains('%') {
+        return Err(format!(
+            "`{text}` would be {} %; write {text}% or a share below 1",
+            value * 100.0
+        ));
+    }
     if value.is_finite() && value >= 0.0 { Ok(value) } else { Err(problem()) }
 }
 
@@ -63,7 +69,7 @@ mod tests {
     fn fractions() {
         assert_eq!(fraction("10%"), Ok(0.1));
         assert_eq!(fraction("0.1"), Ok(0.1));
-        for text in ["ten", "-1%", "nan", "inf", "%"] {
+        for text in ["ten", "-1%", "nan", "inf", "%", "5"] {
             assert!(fraction(text).is_err(), "{text}");
         }
     }

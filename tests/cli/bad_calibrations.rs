@@ -45,6 +45,23 @@ fn with_what_is_no_number() {
 }
 
 #[test]
+fn whose_numbers_no_machine_has() {
+    check("/intervals/0/level", Some(json!(90)), &["intervals[0].level", "between 0 and 1"]);
+    check("/intervals/1/half_width", Some(json!(1e300)), &["gives no finite time", "hint: "]);
+    check("/corrections/1/scale", Some(json!(1e308)), &["gives no finite time"]);
+}
+
+#[test]
+fn that_nothing_was_held_out_from_are_told_apart() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.changed("calibration.json", "/held_out/n_groups", Some(json!(0)));
+    let path = format!("./{file}");
+    let run =
+        sandbox.good(&["predict", "tinyllama-1.1b", "--quant", "Q8_0", "--calibration", &path]);
+    assert!(run.stderr.contains("not checked on held-out models"), "{}", run.stderr);
+}
+
+#[test]
 fn of_another_backend() {
     check("/device/backend", Some(json!("cuda")), &["is cuda, but cpu", "hint: "]);
 }

@@ -17,6 +17,15 @@ fn arguments_that_cannot_be_met() {
 }
 
 #[test]
+fn a_file_of_something_else_is_not_written_over() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.file("thesis.json", "{\"years\": 4}");
+    let args = ["calibrate", "--budget", "10h", "--name", "x", "--out", &file];
+    sandbox.error_says(&args, &["thesis.json exists and is no calibration", "hint: "]);
+    assert_eq!(std::fs::read_to_string(sandbox.path("thesis.json")).unwrap(), "{\"years\": 4}");
+}
+
+#[test]
 fn an_unwritable_output_is_noticed_before_measuring() {
     let sandbox = Sandbox::new();
     // A measurement of this length would not end within the test.

@@ -43,9 +43,23 @@ fn a_missed_threshold_is_exit_code_1_with_the_answer() {
     };
     let missed = run("0%");
     assert_eq!(missed.code, 1, "{}", missed.stderr);
+    assert!(missed.stderr.contains("above 0 %: model prefill"), "{}", missed.stderr);
     assert!(!missed.stdout.is_empty());
     assert_eq!(run("100000%").code, 0);
     assert_eq!(run("ten").code, 2);
+}
+
+#[test]
+fn a_file_given_twice_counts_once() {
+    let data = fixture("measurements.jsonl");
+    let sandbox = Sandbox::new();
+    let run = |files: &[&str]| {
+        let args = [&["validate", "--hold-out", "model", "--format", "json", "--data"], files];
+        sandbox.good(&args.concat())
+    };
+    let (once, twice) = (run(&[&data]), run(&[&data, &data]));
+    assert_eq!(once.json()["groups"], twice.json()["groups"]);
+    assert!(twice.stderr.contains("repeated lines were left out"), "{}", twice.stderr);
 }
 
 /// The fixture with a change in its second line.

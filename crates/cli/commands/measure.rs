@@ -137,6 +137,9 @@ fn measure(
     }
     let summary = run_session(&mut engine, &plan, &mut observer, &|| stop.load(Ordering::SeqCst))?;
     progress.finish();
+    if observer.kept.is_empty() {
+        anyhow::bail!("stopped before the first load was measured; nothing to report");
+    }
     if summary.stopped {
         output.warn(&format!("stopped after {} of {} loads", summary.loads_done, plan.loads.len()));
     }

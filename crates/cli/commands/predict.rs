@@ -4,9 +4,11 @@ use anyhow::{Context, bail};
 use foretoken_predict::{Asked, Predictor, predict};
 use foretoken_report::Predictions;
 use foretoken_runner::{
-    available_memory, check_model, check_workload, device_info, threads_in_effect,
+    CandleEngine, available_memory, check_model, check_workload, device_info, threads_in_effect,
 };
-use foretoken_spec::{Backend, DeviceInfo, ModelSource, ModelSpec, Prediction, Workload};
+use foretoken_spec::{
+    Backend, Calibration, DeviceInfo, Estimate, ModelSource, ModelSpec, Prediction, Workload,
+};
 
 use crate::Outcome;
 use crate::args::PredictArgs;
@@ -24,6 +26,9 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     check_batch_and_cache(args)?;
     let models = resolve_models(&args.models, &args.quant)?;
     let stored = calibration(args, output)?;
+    for doubt in doubts(&stored.calibration) {
+        output.warn(&doubt);
+    }
     let here = is_same_machine(&stored.calibration.device, &device_info());
     let predictor = Predictor::new(&stored.calibration)
         .with_context(|| format!("cannot use {}", stored.path.display()))?;
@@ -40,11 +45,47 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
             model_argument: argument_of(model),
         };
         let mut prediction = predict(&predictor, model, &workload, &asked)?;
+        require_finite(&prediction, &stored)?;
         prediction.warnings.extend(cannot_run(model, &workload));
         predictions.push(prediction);
     }
     output.print(&Predictions { predictions, explain: args.explain })?;
     Ok(Outcome::Good)
+}
+
+/// Refuses numbers that no machine has: the coefficients behind them are broken.
+fn require_finite(prediction: &Prediction, stored: &Stored) -> anyhow::Result<()> {
+    let p = prediction;
+    let is_sane = |e: &Estimate| {
+        e.lower > 0.0 && e.lower <= e.point && e.point <= e.upper && e.upper.is_finite()
+    };
+    let estimates = [p.prefill_ms, p.decode_ms, p.ttft_ms, p.tpot_ms, p.e2e_ms];
+    if estimates.iter().flatten().all(is_sane) {
+        return Ok(());
+    }
+    let message = format!("{} gives no finite time for {}", stored.path.display(), p.model.name);
+    Err(Hinted::new(message, "its coefficients are broken; run `foretoken calibrate` again").into())
+}
+
+/// What the reader of a prediction should know of the calibration behind it.
+fn doubts(calibration: &Calibration) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if calibration.held_out.n_groups == 0 {
+        doubts.push(format!(
+            "calibration `{}` was not checked on held-out models; calibrate with a longer --budget",
+            calibration.id
+        ));
+    }
+    let here = CandleEngine::version();
+    if calibration.engine.version != here {
+        doubts.push(format!(
+            "calibration `{}` is of candle {}, this program has {here}",
+            calibration.id, calibration.engine.version
+        ));
+    }
+    let of_samples = calibration.warnings.iter().filter(|w| w.contains("disturbed"));
+    doubts.extend(of_samples.cloned());
+    doubts
 }
 
 /// Why candle would not run what is predicted.
@@ -56,6 +97,10 @@ fn cannot_run(model: &ModelSpec, workload: &Workload) -> impl Iterator<Item = St
 /// The calibration asked for, or the newest of this machine.
 fn calibration(args: &PredictArgs, output: &Output) -> anyhow::Result<Stored> {
     let backend = Backend::from(args.backend);
+    if backend != Backend::Cpu {
+        let message = format!("--backend {backend}: this version predicts for the CPU only");
+        return Err(Hinted::new(message, "use --backend cpu").into());
+    }
     let Some(argument) = &args.calibration else { return newest(args, backend, output) };
     let stored = find_calibration(argument)?;
     require_backend(&stored.path, stored.calibration.device.backend, backend)?;

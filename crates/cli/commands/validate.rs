@@ -1,8 +1,10 @@
 //! `validate`: the error on held-out groups, beside naive baselines and the noise floor.
 
+use std::collections::HashSet;
+
 use foretoken_fit::validate;
 use foretoken_runner::tool_info;
-use foretoken_spec::HoldOut;
+use foretoken_spec::{HoldOut, Measurement, Workload};
 
 use crate::Outcome;
 use crate::args::ValidateArgs;
@@ -27,6 +29,15 @@ pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
         }
         measurements.extend(dataset.measurements);
     }
+    let n_read = measurements.len();
+    let mut seen = HashSet::new();
+    measurements.retain(|m| seen.insert(identity(m)));
+    if measurements.len() < n_read {
+        output.warn(&format!(
+            "{} repeated lines were left out: the same load stands in several places",
+            n_read - measurements.len()
+        ));
+    }
     let mut hold_outs: Vec<HoldOut> = args.hold_out.iter().map(|&h| h.into()).collect();
     if hold_outs.is_empty() {
         hold_outs = DEFAULT_HOLD_OUTS.to_vec();
@@ -35,7 +46,25 @@ pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
     let tool = tool_info(env!("CARGO_PKG_VERSION"));
     let report = validate(&measurements, &hold_outs, names, &tool)?;
     output.print(&report)?;
-    let missed =
-        args.fail_above.is_some_and(|limit| report.groups.iter().any(|group| group.mdape > limit));
-    Ok(if missed { Outcome::ThresholdMissed } else { Outcome::Good })
+    let Some(limit) = args.fail_above else { return Ok(Outcome::Good) };
+    let missed: Vec<String> = report
+        .groups
+        .iter()
+        .filter(|group| group.mdape > limit)
+        .map(|group| {
+            let error = 100.0 * group.mdape;
+            format!("{} {} {error:.1} %", group.hold_out.name(), group.phase.name())
+        })
+        .collect();
+    if missed.is_empty() {
+        return Ok(Outcome::Good);
+    }
+    output.warn(&format!("above {} %: {}", 100.0 * limit, missed.join(", ")));
+    Ok(Outcome::ThresholdMissed)
+}
+
+/// What makes a line the only one of its kind.
+fn identity(m: &Measurement) -> (String, u32, Workload, String, String, String) {
+    let model = (m.model.name.clone(), m.model.quant.clone());
+    (m.session.clone(), m.sequence, m.workload, model.0, model.1, m.time.clone())
 }

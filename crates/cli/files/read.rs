@@ -174,6 +174,7 @@ fn check_calibration(calibration: &Calibration) -> anyhow::Result<()> {
         positive(&format!("corrections[{i}].scale"), correction.scale)?;
     }
     for (i, interval) in calibration.intervals.iter().enumerate() {
+        share(&format!("intervals[{i}].level"), interval.level)?;
         not_negative(&format!("intervals[{i}].half_width"), interval.half_width)?;
     }
     let ceilings = &calibration.ceilings;
@@ -183,6 +184,13 @@ fn check_calibration(calibration: &Calibration) -> anyhow::Result<()> {
 
 fn finite(field: &str, value: f64) -> anyhow::Result<()> {
     if value.is_finite() { Ok(()) } else { bail!("field `{field}`: {value} is not a number") }
+}
+
+fn share(field: &str, value: f64) -> anyhow::Result<()> {
+    if value > 0.0 && value < 1.0 {
+        return Ok(());
+    }
+    bail!("field `{field}` is {value}, expected a share between 0 and 1")
 }
 
 fn not_negative(field: &str, value: f64) -> anyhow::Result<()> {

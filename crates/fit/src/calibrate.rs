@@ -55,7 +55,25 @@ pub fn fit(measurements: &[Measurement], input: FitInput) -> Result<Calibration,
     calibration.noise_floor = noise_floor(cases.iter().map(|case| &case.observation));
     fit_cases(&mut calibration, &all, &|_| true)?;
     describe_terms(&mut calibration, &all);
+    calibration.warnings.extend(disturbance(measurements));
     Ok(calibration)
+}
+
+/// Share of disturbed samples from which a calibration says so.
+const MANY_DISTURBED: f64 = 0.25;
+
+/// The warning about a machine that other programs used while it was measured.
+fn disturbance(measurements: &[Measurement]) -> Option<String> {
+    let samples = || measurements.iter().flat_map(|m| m.prefill.iter().chain(&m.decode));
+    let n_disturbed = samples().filter(|s| s.preempted).count();
+    let share = n_disturbed as f64 / samples().count().max(1) as f64;
+    (share > MANY_DISTURBED).then(|| {
+        format!(
+            "{:.0} % of the samples were disturbed by other programs, so the coefficients may be \
+             several times too slow; close them and calibrate again",
+            100.0 * share
+        )
+    })
 }
 
 /// Refuses lines whose engine or backend this version has no profile of.
@@ -193,6 +211,7 @@ fn describe_terms(calibration: &mut Calibration, cases: &[&Case]) {
     let all = || by_model.iter().flatten().copied();
     let terms: Vec<Term> = fit_terms(all());
     let mut described = Vec::new();
+    let mut n_inseparable = 0;
     for term in &terms {
         let of_class = |row: &&&Row| row.class == term.class;
         let groups: Vec<Vec<&Row>> = by_model
@@ -205,13 +224,13 @@ fn describe_terms(calibration: &mut Calibration, cases: &[&Case]) {
             fit_terms(rows).pop().map(|term| term.coefficients)
         });
         described.push(term.describe(all(), errors.as_ref()));
-        for feature in &term.collinear {
-            calibration.warnings.push(format!(
-                "{}: `{}` cannot be told apart from the other features and was left at 0",
-                term.class.key(),
-                feature.name()
-            ));
-        }
+        n_inseparable += term.collinear.len();
+    }
+    if n_inseparable > 0 {
+        calibration.warnings.push(format!(
+            "{n_inseparable} features could not be told apart from others and were left at 0; \
+             more shapes, a longer budget, would separate them"
+        ));
     }
     calibration.terms = described;
 }

@@ -95,6 +95,7 @@ pub fn predict(
         basis: Basis {
             tier: tier.unwrap_or(Tier::SameQuantization),
             calibration: Some(calibration.id.clone()),
+            interval_groups: interval_groups(predictor, workload),
             extrapolation,
         },
         verify: verify(model, workload, asked, calibration.threads),
@@ -116,6 +117,17 @@ fn end_to_end(
         upper: ttft.upper + steps * tpot.upper,
         level: ttft.level,
     })
+}
+
+/// Fewest held-out models behind the interval of a phase that was asked for.
+fn interval_groups(predictor: &Predictor<'_>, workload: &Workload) -> u32 {
+    let intervals = &predictor.calibration().intervals;
+    [workload.prefill(), workload.decode_midpoint()]
+        .into_iter()
+        .flatten()
+        .map(|pass| intervals.iter().find(|i| i.phase == pass.phase()).map_or(0, |i| i.n_groups))
+        .min()
+        .unwrap_or(0)
 }
 
 fn milliseconds(seconds: &Estimate, factor: f64) -> Estimate {

@@ -63,13 +63,17 @@ fn fit_sheet(report: &CalibrateReport) -> Sheet {
     }
     let held_out = &report.fit.held_out;
     let error = |value: Option<f64>| units::or_none(value, units::percent);
+    let checked = match held_out.n_groups {
+        0 => "not checked on held-out models: too few were measured".to_owned(),
+        n => format!(
+            "error on held-out models (median, {n} groups): prefill {}, decode {}",
+            error(held_out.prefill_mdape),
+            error(held_out.decode_mdape),
+        ),
+    };
     sheet.note(format!(
-        "{} rows; error on held-out models (median, {} groups): prefill {}, decode {}; \
-         noise floor {}.",
+        "{} rows; {checked}; noise floor {}.",
         report.fit.observations,
-        held_out.n_groups,
-        error(held_out.prefill_mdape),
-        error(held_out.decode_mdape),
         error(report.noise_floor),
     ));
     sheet

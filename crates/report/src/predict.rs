@@ -158,7 +158,10 @@ fn card(p: &Prediction) -> Sheet {
         sheet.row([format!("energy ({})", energy.source), point, interval]);
     }
     if let Some(level) = level(p) {
-        sheet.note(format!("The interval holds {} of the time.", units::percent(level)));
+        sheet.note(match p.basis.interval_groups {
+            0 => "The interval is a guess: this calibration held out no model.".to_owned(),
+            n => format!("{} interval, from {n} models held out in turn.", units::percent(level)),
+        });
     }
     sheet
 }
@@ -170,10 +173,12 @@ fn level(p: &Prediction) -> Option<f64> {
 
 fn memory_sheet(memory: &MemoryPrediction) -> Sheet {
     let mut sheet = Sheet::new("memory", &["part", ">bytes"]);
+    let parts = memory.weights_bytes + memory.kv_cache_bytes + memory.activation_bytes;
     for (part, bytes) in [
         ("weights, as the engine keeps them", memory.weights_bytes),
         ("KV cache", memory.kv_cache_bytes),
         ("activations", memory.activation_bytes),
+        ("program", memory.peak_bytes.saturating_sub(parts)),
         ("peak", memory.peak_bytes),
     ] {
         sheet.row([part.to_owned(), units::bytes(bytes)]);

@@ -155,6 +155,7 @@ pub fn prediction() -> Prediction {
             op("rope", OpKind::Rope, Phase::Decode, 10.0, Bound::Overhead),
         ],
         basis: Basis {
+            interval_groups: 8,
             tier: Tier::SameQuantization,
             calibration: Some("test-cpu-2c-candle".into()),
             extrapolation: vec!["prompt_tokens 512 is above the measured 256".into()],

@@ -65,6 +65,11 @@ pub struct CandleEngine {
 }
 
 impl CandleEngine {
+    /// The version of candle in this program.
+    pub fn version() -> &'static str {
+        CANDLE_VERSION
+    }
+
     /// The engine of this process, with probes.
     pub fn new(sampling: SamplingMode) -> Self {
         let device = device_info();

@@ -346,9 +346,11 @@ impl ModelSpec {
         }
     }
 
-    /// Number of weights, tied ones once.
+    /// Number of weights, tied ones once. The factors of the rotary embedding are a table of the
+    /// file, no weights of the model.
     pub fn n_parameters(&self) -> u64 {
-        self.tensors.iter().map(TensorSpec::n_elements).sum()
+        let is_weight = |t: &&TensorSpec| t.role != TensorRole::RopeFreqs;
+        self.tensors.iter().filter(is_weight).map(TensorSpec::n_elements).sum()
     }
 
     /// Bytes of all tensors as stored, without header and padding.

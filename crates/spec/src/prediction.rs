@@ -193,6 +193,8 @@ pub struct Basis {
     pub tier: Tier,
     /// Calibration that was used.
     pub calibration: Option<String>,
+    /// Held-out models behind the intervals; with 0 they are a guess.
+    pub interval_groups: u32,
     /// What lies outside the measured ranges, each as a sentence.
     pub extrapolation: Vec<String>,
 }

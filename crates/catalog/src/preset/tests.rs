@@ -9,10 +9,7 @@ fn every_preset_has_the_published_number_of_parameters() {
     assert!(presets().len() >= 15);
     for preset in presets() {
         let spec = preset.spec(QuantScheme::F16);
-        // The factors of the rotary embedding are no weights of the published model.
-        let factors =
-            if preset.shape.rope_freqs { u64::from(preset.shape.head_dim) / 2 } else { 0 };
-        assert_eq!(spec.n_parameters() - factors, preset.parameters, "{}", preset.id);
+        assert_eq!(spec.n_parameters(), preset.parameters, "{}", preset.id);
     }
 }
 

@@ -14,7 +14,8 @@ use foretoken_spec::{DeviceInfo, Measurement, QuantScheme, ToolInfo};
 use crate::args::CalibrateArgs;
 use crate::commands::check_fits;
 use crate::files::{
-    calibration_folder, check_writable, datasets_folder, is_same_machine, read_lines,
+    calibration_folder, check_writable, datasets_folder, is_same_machine, read_calibration,
+    read_lines,
 };
 use crate::output::{Hinted, Output};
 
@@ -76,6 +77,7 @@ impl Job {
             schemes,
             id,
         };
+        require_own(&job.calibration_file)?;
         for file in [&job.calibration_file, &job.dataset_file, &job.partial_file, &job.proof_file] {
             check_writable(file)?;
         }
@@ -90,6 +92,17 @@ impl Job {
         }
         Ok(job)
     }
+}
+
+/// Refuses to write over a file that holds something else than a calibration.
+fn require_own(file: &Path) -> anyhow::Result<()> {
+    let is_other = fs::metadata(file).is_ok_and(|m| m.is_file() && m.len() > 0)
+        && read_calibration(file).is_err();
+    if is_other {
+        let message = format!("{} exists and is no calibration", file.display());
+        return Err(Hinted::new(message, "give --out another name").into());
+    }
+    Ok(())
 }
 
 /// The models of the design for a machine.
