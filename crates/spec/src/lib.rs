@@ -12,8 +12,10 @@ pub mod measurement;
 pub mod model;
 pub mod op;
 pub mod prediction;
+pub mod profile;
 pub mod quant;
 pub mod report;
+pub mod timeline;
 pub mod validation;
 pub mod workload;
 
@@ -23,8 +25,10 @@ pub use measurement::*;
 pub use model::*;
 pub use op::*;
 pub use prediction::*;
+pub use profile::*;
 pub use quant::*;
 pub use report::*;
+pub use timeline::*;
 pub use validation::*;
 pub use workload::*;
 

@@ -1,0 +1,5 @@
+//! From the raw timeline of one run to its profile, its trace and comparisons with older ones.
+//!
+//! Pure: timelines come from the runner, files and terminals belong to the program.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
