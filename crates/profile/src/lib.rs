@@ -3,3 +3,10 @@
 //! Pure: timelines come from the runner, files and terminals belong to the program.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod attention;
+mod compare;
+mod trace;
+
+pub use compare::{CompareError, compare};
+pub use trace::{PredictForwardMs, write_trace};
