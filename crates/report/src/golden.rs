@@ -1,16 +1,21 @@
 //! Golden tests: every answer in every format, on hand-made values.
 
 use crate::testing;
-use crate::{Format, Measured, Models, Predictions, Report, render, summarise};
+use crate::{Format, Measured, Models, Predictions, Profiled, Report, render, summarise};
+
+const FORMATS: [(&str, Format); 4] = [
+    ("table", Format::Table),
+    ("json", Format::Json),
+    ("csv", Format::Csv),
+    ("markdown", Format::Markdown),
+];
 
 fn check(name: &str, report: &impl Report) {
-    let formats = [
-        ("table", Format::Table),
-        ("json", Format::Json),
-        ("csv", Format::Csv),
-        ("markdown", Format::Markdown),
-    ];
-    for (suffix, format) in formats {
+    check_formats(name, report, &FORMATS);
+}
+
+fn check_formats(name: &str, report: &impl Report, formats: &[(&str, Format)]) {
+    for &(suffix, format) in formats {
         let text = render(report, format).unwrap();
         insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
             insta::assert_snapshot!(format!("{name}-{suffix}"), text);
@@ -64,4 +69,19 @@ fn inspect() {
 #[test]
 fn models() {
     check("models", &Models(testing::models()));
+}
+
+#[test]
+fn profile() {
+    check("profile", &Profiled(testing::profile()));
+}
+
+#[test]
+fn a_profile_against_an_older_one() {
+    let mut report = testing::profile();
+    report.comparison = Some(testing::profile_comparison());
+    report.interrupted = true;
+    // JSON and CSV are those of the type.
+    let read = [("table", Format::Table), ("markdown", Format::Markdown)];
+    check_formats("profile-against", &Profiled(report), &read);
 }

@@ -9,9 +9,11 @@ mod calibrate;
 #[cfg(test)]
 mod golden;
 mod inspect;
+mod live;
 mod measure;
 mod models;
 mod predict;
+mod profile;
 pub mod schema;
 mod sheet;
 mod summary;
@@ -20,9 +22,11 @@ mod testing;
 pub mod units;
 mod validate;
 
+pub use live::{LiveState, live_line, sparkline};
 pub use measure::Measured;
 pub use models::Models;
 pub use predict::Predictions;
+pub use profile::Profiled;
 pub use schema::schemas;
 pub use sheet::{Align, Column, Records, Sheet};
 pub use summary::summarise;

@@ -2,7 +2,7 @@
 
 use foretoken_spec::{
     CalibrateReport, Calibration, CatalogueModel, InspectReport, MeasureReport, Measurement,
-    Prediction, ValidationReport,
+    Prediction, ProfileReport, ValidationReport,
 };
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
@@ -26,6 +26,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("measurement.json", schema_for!(Measurement).to_value()),
         ("models.json", schema_for!(Vec<CatalogueModel>).to_value()),
         ("predict.json", schema_for!(PredictAnswer).to_value()),
+        ("profile.json", schema_for!(ProfileReport).to_value()),
         ("validate.json", schema_for!(ValidationReport).to_value()),
     ]
 }
@@ -42,6 +43,11 @@ mod tests {
             ("predict.json", "activation_bytes"),
             ("calibrate.json", "prefill_mdape"),
             ("inspect.json", "file_bytes"),
+            ("profile.json", "wall_ms"),
+            ("profile.json", "unaccounted_ms"),
+            ("profile.json", "kernels"),
+            ("profile.json", "overhead"),
+            ("profile.json", "tokens"),
             ("validate.json", "within_10pct"),
         ];
         let schemas = schemas();

@@ -319,3 +319,288 @@ pub fn models() -> Vec<CatalogueModel> {
         source: "config.json".into(),
     }]
 }
+
+/// Without what binary fractions leave behind.
+fn tidy(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
+const PROFILE_PROMPT: u32 = 128;
+const PROFILE_STEPS: u32 = 5;
+const PROFILE_CEILINGS: Ceilings =
+    Ceilings { stream_bytes_per_second: 21.3e9, matmul_flop_per_second: 85e9 };
+
+type ProfiledOp = (KernelOp, Option<TensorRole>, Option<(TensorType, [u64; 2])>);
+
+fn profile_kernel(
+    phase: ProfilePhase,
+    layer: Option<u32>,
+    (op, role, matrix): ProfiledOp,
+    calls: u32,
+    us_per_call: f64,
+) -> KernelRow {
+    let ms = tidy(us_per_call * f64::from(calls) / 1e3);
+    let whole_prompt = phase == ProfilePhase::Prefill && op != KernelOp::LmHead;
+    let rows = if whole_prompt { u64::from(PROFILE_PROMPT) } else { 1 };
+    let flop = matrix.map(|(_, [n, m])| 2 * rows * n * m * u64::from(calls));
+    let bytes = matrix.map(|(t, [n, m])| t.bytes(n * m) * u64::from(calls));
+    let rate = |amount: Option<u64>| amount.map(|amount| (amount as f64 * 1e3 / ms).round());
+    let compute = flop.map_or(0.0, |v| v as f64 / PROFILE_CEILINGS.matmul_flop_per_second);
+    let memory = bytes.map_or(0.0, |v| v as f64 / PROFILE_CEILINGS.stream_bytes_per_second);
+    let divided = matches!(op, KernelOp::AttentionScores | KernelOp::AttentionValues);
+    KernelRow {
+        phase,
+        op,
+        role,
+        layer,
+        tensor_type: matrix.map(|(tensor_type, _)| tensor_type),
+        shape: matrix.map(|(_, shape)| shape),
+        calls,
+        ms,
+        share: 0.0,
+        flop,
+        bytes,
+        flop_per_second: rate(flop),
+        bytes_per_second: rate(bytes),
+        roofline_share: matrix.map(|_| tidy(compute.max(memory) * 1e3 / ms)),
+        bound: matrix.map(|_| if compute > memory { Bound::Compute } else { Bound::Memory }),
+        source: if divided { KernelSource::Microbenchmark } else { KernelSource::InPlace },
+        samples_ms: vec![tidy(us_per_call / 1e3)],
+    }
+}
+
+/// Prefill of 128 tokens and five steps of a model with two layers, in µs per call.
+fn profile_kernels() -> Vec<KernelRow> {
+    use KernelOp::*;
+    let q4 = |shape| Some((TensorType::Q4_K, shape));
+    let q6 = |shape| Some((TensorType::Q6_K, shape));
+    let down = |layer| if layer == 0 { q6([5632, 2048]) } else { q4([5632, 2048]) };
+    let mut kernels = Vec::new();
+    let mut add = |layer, kernel, prefill_us, decode_us| {
+        for (phase, calls, us) in [
+            (ProfilePhase::Prefill, 1, prefill_us),
+            (ProfilePhase::Decode, PROFILE_STEPS, decode_us),
+        ] {
+            kernels.push(profile_kernel(phase, layer, kernel, calls, us));
+        }
+    };
+    add(None, (Input, None, None), 12.4, 3.1);
+    add(None, (Embedding, Some(TensorRole::TokenEmbedding), None), 310.6, 5.3);
+    for layer in 0..2 {
+        let slower = 1.0 + 0.01 * f64::from(layer);
+        let mut add = |op, role, matrix, prefill_us: f64, decode_us: f64| {
+            add(Some(layer), (op, role, matrix), prefill_us * slower, decode_us * slower);
+        };
+        add(RmsNorm, Some(TensorRole::AttnNorm), None, 618.2, 6.4);
+        add(Matmul, Some(TensorRole::AttnQ), q4([2048, 2048]), 13_912.0, 131.7);
+        add(AttentionScores, None, None, 2_288.5, 14.2);
+        add(AttentionValues, None, None, 2_431.9, 17.9);
+        add(Matmul, Some(TensorRole::AttnOutput), q4([2048, 2048]), 13_740.3, 128.4);
+        add(Matmul, Some(TensorRole::FfnGate), q4([2048, 5632]), 37_104.8, 339.6);
+        add(Activation, None, None, 3_097.1, 9.8);
+        add(Matmul, Some(TensorRole::FfnDown), down(layer), 41_220.4, 447.5);
+    }
+    add(None, (LmHead, Some(TensorRole::Output), q6([2048, 32_000])), 3_106.9, 2_731.4);
+    add(None, (LogitsCopy, None, None), 21.7, 19.8);
+    add(None, (Uncovered, None, None), 402.3, 31.6);
+    for (phase, op, calls, us) in [
+        (ProfilePhase::Load, Load, 1, 412_305.0),
+        (ProfilePhase::Warmup, Warmup, 1, 118_722.0),
+        (ProfilePhase::Tokenize, Tokenize, 1, 306.2),
+        (ProfilePhase::Softmax, Softmax, PROFILE_STEPS + 1, 212.4),
+        (ProfilePhase::Sampling, Sampling, PROFILE_STEPS + 1, 31.9),
+        (ProfilePhase::Detokenize, Detokenize, PROFILE_STEPS + 1, 4.3),
+    ] {
+        kernels.push(profile_kernel(phase, None, (op, None, None), calls, us));
+    }
+    kernels
+}
+
+/// Which phase, apart from the sums, a kernel is in.
+fn profile_part(kernel: &KernelRow) -> ProfilePhase {
+    match (kernel.phase, kernel.op) {
+        (phase, _) if !phase.is_sum() => phase,
+        (_, KernelOp::Input) => ProfilePhase::Input,
+        (_, KernelOp::Embedding) => ProfilePhase::Embedding,
+        (_, KernelOp::LmHead) => ProfilePhase::LmHead,
+        (_, KernelOp::LogitsCopy) => ProfilePhase::LogitsCopy,
+        _ => ProfilePhase::Layers,
+    }
+}
+
+fn profile_phases(kernels: &[KernelRow]) -> Vec<PhaseRow> {
+    use ProfilePhase::*;
+    let sum = |wanted: &dyn Fn(&KernelRow) -> bool| {
+        tidy(kernels.iter().filter(|row| wanted(row)).map(|row| row.ms).sum())
+    };
+    let row = |phase, calls: u32, ms: f64, prefill_ms, decode_ms| PhaseRow {
+        phase,
+        calls,
+        ms,
+        share: 0.0,
+        prefill_ms,
+        decode_ms,
+        samples_ms: vec![tidy(ms / f64::from(calls))],
+    };
+    let mut phases = Vec::new();
+    for (phase, calls) in [(Load, 1), (Warmup, 1), (Tokenize, 1)] {
+        phases.push(row(phase, calls, sum(&|k| k.phase == phase), None, None));
+    }
+    for part in [Input, Embedding, Layers, LmHead, LogitsCopy] {
+        let within = |phase| sum(&|k| k.phase == phase && profile_part(k) == part);
+        let (prefill, decode) = (within(Prefill), within(Decode));
+        let calls = PROFILE_STEPS + 1;
+        phases.push(row(part, calls, tidy(prefill + decode), Some(prefill), Some(decode)));
+    }
+    for phase in [Softmax, Sampling, Detokenize] {
+        phases.push(row(phase, PROFILE_STEPS + 1, sum(&|k| k.phase == phase), None, None));
+    }
+    for (phase, calls) in [(Prefill, 1), (Decode, PROFILE_STEPS)] {
+        phases.push(row(phase, calls, sum(&|k| k.phase == phase), None, None));
+    }
+    phases
+}
+
+fn profile_tokens(prefill_ms: f64, decode_ms: f64) -> Vec<TokenRow> {
+    // The parts of all decode steps together that each of them takes.
+    let forward = [0.18, 0.181, 0.27, 0.184, 0.185].map(|part| tidy(decode_ms * part));
+    let forward = [prefill_ms].into_iter().chain(forward);
+    let token = |(index, forward_ms): (u32, f64)| TokenRow {
+        index,
+        kv_len: if index == 0 { 0 } else { PROFILE_PROMPT + index - 1 },
+        ms: tidy(forward_ms + 0.2486),
+        phase: if index == 0 { Phase::Prefill } else { Phase::Decode },
+        forward_ms,
+        logits_copy_ms: 0.02,
+        softmax_ms: 0.2124,
+        sampling_ms: 0.0319,
+        detokenize_ms: 0.0043,
+        token: 300 + index,
+        probed: index != 2 && index != 4,
+        preempted: index == 3,
+    };
+    (0..).zip(forward).map(token).collect()
+}
+
+/// A run that adds up: kernels to phases, phases and the rest to the wall time.
+pub fn profile() -> ProfileReport {
+    let mut kernels = profile_kernels();
+    let mut phases = profile_phases(&kernels);
+    let of = |wanted| phases.iter().find(|row| row.phase == wanted).map_or(0.0, |row| row.ms);
+    let (prefill_ms, decode_ms) = (of(ProfilePhase::Prefill), of(ProfilePhase::Decode));
+    let unaccounted_ms = 0.4137;
+    let parts = phases.iter().filter(|row| !row.phase.is_sum());
+    let wall_ms = tidy(parts.map(|row| row.ms).sum::<f64>() + unaccounted_ms);
+    kernels.iter_mut().for_each(|row| row.share = tidy(row.ms / wall_ms));
+    phases.iter_mut().for_each(|row| row.share = tidy(row.ms / wall_ms));
+
+    let tokens = profile_tokens(prefill_ms, decode_ms);
+    let drawn = |token: &TokenRow| token.ms - token.detokenize_ms;
+    let after_first: f64 = tokens.iter().skip(1).map(drawn).sum();
+    let cost = |fraction, lower, upper, n_tokens| Overhead {
+        fraction,
+        lower,
+        upper,
+        pairs: 64,
+        n_tokens,
+        events: 36,
+        computed: 0.000_151,
+        run: fraction / 2.0,
+    };
+    let line = measurement(0, &[]);
+    ProfileReport {
+        schema_version: SCHEMA_VERSION,
+        tool: line.tool,
+        time: line.time,
+        model: "tinyllama-1.1b".into(),
+        quant: "Q4_K_M".into(),
+        device: line.device.id,
+        engine: "candle 0.11.1".into(),
+        threads: line.threads,
+        prompt_tokens: PROFILE_PROMPT,
+        generated_tokens: PROFILE_STEPS + 1,
+        prompt_text: Some("Why is the sky blue?".into()),
+        generated_text: Some(
+            "The sky is blue because the air scatters short waves of light more than long ones, \
+             so that blue light reaches the eye from everywhere.\nIn the evening it is red."
+                .into(),
+        ),
+        wall_ms,
+        unaccounted_ms,
+        ttft_ms: Some(tidy(drawn(&tokens[0]))),
+        tpot_ms: Some(tidy(after_first / f64::from(PROFILE_STEPS))),
+        e2e_ms: Some(tidy(drawn(&tokens[0]) + after_first)),
+        prefill_tokens_per_second: Some(tidy(f64::from(PROFILE_PROMPT) * 1e3 / prefill_ms)),
+        decode_tokens_per_second: Some(tidy(f64::from(PROFILE_STEPS) * 1e3 / decode_ms)),
+        phases,
+        kernels,
+        overhead: OverheadReport {
+            prefill: Some(cost(0.0012, -0.0005, 0.002, 32)),
+            decode: Some(cost(-0.0004, -0.0011, 0.0003, 1)),
+            budget: 0.005,
+            sampled_every: 2,
+            ns_per_event: 31.4,
+        },
+        inter_token_ms: Some(Percentiles {
+            p50: tokens[4].ms,
+            p90: tokens[3].ms,
+            p99: tokens[3].ms,
+            max: tokens[3].ms,
+        }),
+        slowest_tokens: vec![SlowToken {
+            index: 3,
+            kv_len: 130,
+            ms: tokens[3].ms,
+            ratio: tidy(tokens[3].ms / tokens[4].ms),
+            what: "matmul.ffn_down, layer 0: +1.9 ms".into(),
+        }],
+        tokens,
+        ceilings: PROFILE_CEILINGS,
+        comparison: None,
+        interrupted: false,
+        warnings: vec!["the processor ran at 71 % of its highest frequency".into()],
+    }
+}
+
+pub fn profile_comparison() -> ProfileComparison {
+    let row = |phase, kernel: Option<(KernelOp, Option<TensorRole>)>, old_ms: f64, ratio: f64| {
+        let single = phase == ProfilePhase::Load;
+        ComparisonRow {
+            phase,
+            op: kernel.map(|(op, _)| op),
+            role: kernel.and_then(|(_, role)| role),
+            old_ms,
+            new_ms: tidy(old_ms * ratio),
+            ratio,
+            lower: (!single).then(|| tidy(ratio - 0.012)),
+            upper: (!single).then(|| tidy(ratio + 0.014)),
+            beyond_noise: !single && (ratio - 1.0).abs() > 0.045,
+        }
+    };
+    let matmul = |role| Some((KernelOp::Matmul, Some(role)));
+    let (prefill, decode) = (ProfilePhase::Prefill, ProfilePhase::Decode);
+    ProfileComparison {
+        old_time: "2025-12-24T18:00:00Z".into(),
+        new_time: "2026-01-01T00:00:00Z".into(),
+        stream_drift: 0.991,
+        matmul_drift: 1.004,
+        noise: 0.031,
+        rows: vec![
+            row(ProfilePhase::Load, None, 405.1, 1.018),
+            row(prefill, None, 231.7, 1.006),
+            row(decode, None, 4.41, 1.127),
+            row(prefill, matmul(TensorRole::FfnDown), 82.4, 1.004),
+            row(prefill, matmul(TensorRole::FfnGate), 74.6, 0.998),
+            row(prefill, matmul(TensorRole::AttnQ), 27.9, 1.002),
+            row(prefill, matmul(TensorRole::AttnOutput), 27.5, 1.001),
+            row(prefill, Some((KernelOp::Activation, None)), 6.2, 0.871),
+            row(decode, Some((KernelOp::LmHead, Some(TensorRole::Output))), 2.71, 1.008),
+            row(decode, matmul(TensorRole::FfnDown), 0.702, 1.281),
+            row(decode, matmul(TensorRole::FfnGate), 0.681, 1.011),
+            row(decode, matmul(TensorRole::AttnQ), 0.262, 1.009),
+        ],
+        fail_above: Some(0.1),
+        failed: true,
+        warnings: vec!["the older run had 4 threads".into()],
+    }
+}
