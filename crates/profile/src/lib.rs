@@ -6,7 +6,20 @@
 
 mod attention;
 mod compare;
+mod costs;
+mod overhead;
+mod report;
+mod rows;
+#[cfg(test)]
+mod testing;
+mod tokens;
 mod trace;
 
 pub use compare::{CompareError, compare};
+pub use report::profile_of;
 pub use trace::{PredictForwardMs, write_trace};
+
+/// Nanoseconds in ms.
+pub(crate) fn ms(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use candle_core::quantized::gguf_file::Content;
@@ -11,19 +12,21 @@ use candle_transformers::generation::{LogitsProcessor, Sampling};
 use candle_transformers::models::quantized_llama::ModelWeights;
 use foretoken_gguf::synth::SyntheticGguf;
 use foretoken_spec::{
-    Allocator, DeviceInfo, EngineInfo, ModelSource, ModelSpec, PassSample, ReferenceSample,
-    Workload,
+    Allocator, AttentionSplit, CounterSample, DeviceInfo, EngineInfo, ModelSource, ModelSpec, Pass,
+    PassSample, ReferenceSample, Workload,
 };
 
+use crate::attention_bench::attention_split;
 use crate::error::one_line;
-use crate::kernels::{TypeTable, self_times};
-use crate::probe::{self, SpanEvent};
+use crate::kernels::{PassEvents, TypeTable};
+use crate::machine::gauges;
+use crate::probe;
 use crate::reference::Reference;
 use crate::run_delay::RunDelay;
 use crate::usage::keep_freed_memory;
 use crate::{
-    Engine, KernelPass, LoadedModel, MachineState, RunError, check_model, check_workload,
-    device_info, memory, threads_in_effect,
+    Engine, KernelPass, LoadedModel, MachineState, Recording, RunError, check_model,
+    check_workload, device_info, memory, threads_in_effect,
 };
 
 /// Version of candle, as Cargo.toml asks for it.
@@ -173,7 +176,7 @@ impl Engine for CandleEngine {
             saved: None,
             sampling,
             probing: self.probing,
-            types: TypeTable::new(model),
+            types: Rc::new(TypeTable::new(model)),
             kv_bytes_per_token: model.shape.kv_bytes_per_token(size_of::<f32>() as u64),
             load_ns,
             kv_len: 0,
@@ -206,6 +209,18 @@ impl Engine for CandleEngine {
         MachineState::now(self.reference.buffer_bytes())
     }
 
+    fn counters(&self, at_ns: u64) -> CounterSample {
+        gauges(at_ns, self.reference.buffer_bytes())
+    }
+
+    fn attention_split(&mut self, model: &ModelSpec, pass: Pass) -> Option<AttentionSplit> {
+        attention_split(&model.shape, pass)
+    }
+
+    fn ns_per_event(&self) -> f64 {
+        probe::ns_per_event()
+    }
+
     fn prepare_load(&self) {
         memory::release_unused();
         memory::reset_peak();
@@ -225,12 +240,12 @@ struct LoadedCandle {
     saved: Option<Saved>,
     sampling: LogitsProcessor,
     probing: Probing,
-    types: TypeTable,
+    types: Rc<TypeTable>,
     kv_bytes_per_token: u64,
     load_ns: u64,
     kv_len: u32,
     token: u32,
-    recorded: Option<Recorded>,
+    recorded: Option<PassEvents>,
     delay: RunDelay,
 }
 
@@ -238,13 +253,6 @@ struct LoadedCandle {
 struct Saved {
     weights: ModelWeights,
     kv_len: u32,
-}
-
-/// What the probes saw of the last pass.
-struct Recorded {
-    events: Vec<SpanEvent>,
-    start: Instant,
-    end: Instant,
 }
 
 /// The moments of one forward pass, and its logits.
@@ -337,7 +345,12 @@ impl LoadedModel for LoadedCandle {
         self.token = token;
         self.kv_len = kv_len.saturating_add(n_tokens);
         if probed {
-            self.recorded = Some(Recorded { events, start: pass.start, end: pass.end });
+            self.recorded = Some(PassEvents {
+                events,
+                start: pass.start,
+                copy_start: pass.copy_start,
+                end: pass.end,
+            });
         }
         Ok(PassSample {
             n_tokens,
@@ -356,10 +369,12 @@ impl LoadedModel for LoadedCandle {
     }
 
     fn last_kernels(&self) -> Vec<KernelPass> {
-        match &self.recorded {
-            Some(Recorded { events, start, end }) => self_times(events, *start, *end, &self.types),
-            None => Vec::new(),
-        }
+        self.recorded.as_ref().map_or_else(Vec::new, |pass| pass.self_times(&self.types))
+    }
+
+    fn take_recording(&mut self) -> Option<Recording> {
+        let pass = self.recorded.take()?;
+        Some(Recording::of_events(pass, Rc::clone(&self.types)))
     }
 }
 

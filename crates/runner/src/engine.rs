@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use foretoken_spec::{
-    Allocator, DeviceInfo, EngineInfo, ModelSpec, OpKind, PassSample, ReferenceSample, Sampling,
-    TensorRole, TensorType, Workload,
+    Allocator, AttentionSplit, CounterSample, DeviceInfo, EngineInfo, ModelSpec, OpKind, Pass,
+    PassSample, ReferenceSample, Sampling, TensorRole, TensorType, Workload,
 };
 
-use crate::{MachineState, RunError};
+use crate::{MachineState, Recording, RunError};
 
 /// Something that loads models and runs a fixed reference workload.
 pub trait Engine {
@@ -54,6 +54,23 @@ pub trait Engine {
     /// (the reference workload's buffers) is not counted.
     fn machine_state(&self) -> MachineState;
 
+    /// The gauges that a trace shows, at a moment on the caller's clock: cheap enough to be read
+    /// between decode steps.
+    fn counters(&self, at_ns: u64) -> CounterSample {
+        CounterSample { at_ns, rss_bytes: None, frequency_mhz: None, temperature_c: None }
+    }
+
+    /// Times the parts of attention alone, on tensors of the shapes of this pass; `None` where the
+    /// engine cannot.
+    fn attention_split(&mut self, _model: &ModelSpec, _pass: Pass) -> Option<AttentionSplit> {
+        None
+    }
+
+    /// Cost of recording one edge of a span, in ns.
+    fn ns_per_event(&self) -> f64 {
+        0.0
+    }
+
     /// Gives back memory that earlier loads left behind, and starts a new reading of the highest
     /// resident size.
     fn prepare_load(&self) {}
@@ -96,6 +113,9 @@ pub trait LoadedModel {
 
     /// Self times of the last pass, where it was probed: they sum to its `forward_ns`.
     fn last_kernels(&self) -> Vec<KernelPass>;
+
+    /// The raw recording of the last pass, where it was probed and not taken before.
+    fn take_recording(&mut self) -> Option<Recording>;
 }
 
 /// Self time of one kind of operation in one pass.

@@ -111,6 +111,24 @@ pub enum RunError {
         /// Its words, in one line.
         reason: String,
     },
+    /// The model's tokenizer cannot be used.
+    #[error("{0}")]
+    Tokenizer(String),
+    /// A prompt that the model was not made for.
+    #[error(
+        "the prompt has {prompt} tokens, but the context of {model} ends at {limit}; shorten it"
+    )]
+    BeyondContext {
+        /// Name of the model.
+        model: String,
+        /// Tokens of the prompt.
+        prompt: u32,
+        /// The most that the model was made for.
+        limit: u32,
+    },
+    /// A prompt without tokens.
+    #[error("the prompt is empty; a run needs at least one token")]
+    EmptyPrompt,
     /// The caller could not keep a finished measurement.
     #[error("cannot save a measurement")]
     Save(#[source] std::io::Error),

@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod attention_bench;
 mod build_info;
 mod candle_engine;
 mod clock;
@@ -19,6 +20,8 @@ mod machine;
 mod memory;
 mod mock;
 mod probe;
+mod profile_run;
+mod recording;
 mod reference;
 mod refuse;
 mod run_delay;
@@ -39,6 +42,10 @@ pub use load::{LoadPlan, SessionIds, WorkloadPlan, run_load};
 pub use machine::MachineState;
 pub use memory::{available_memory, check_memory};
 pub use mock::{MockEngine, MockPass};
+pub use profile_run::{
+    ProfilePlan, ProfileProgress, ProfilePrompt, ProfileStage, TextCodec, run_profile,
+};
+pub use recording::Recording;
 pub use reference::reference_bytes;
 pub use refuse::{MAX_SEQ_LEN, check_model, check_workload};
 pub use schedule::interleave;

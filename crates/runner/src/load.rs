@@ -148,7 +148,10 @@ impl LoadBlock<'_> {
         engine.prepare_load();
         let before = engine.machine_state();
         let mut model = engine.load(&self.plan.model)?;
-        let Some(warmup) = warm_up(model.as_mut(), self.plan, self.stop)? else {
+        let prompts = self.plan.workloads.iter().map(|w| w.workload.prompt_tokens);
+        let longest = prompts.max().unwrap_or(0);
+        let vocabulary = self.plan.model.shape.vocab_size;
+        let Some(warmup) = warm_up(model.as_mut(), vocabulary, longest, self.stop)? else {
             return Ok(None);
         };
         let after = engine.machine_state();

@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use foretoken_spec::CounterSample;
+
 use crate::memory::{available_memory, peak_resident_bytes, resident_bytes};
 use crate::system_files::{
     CpuTicks, cpu_ticks, cpuinfo_mhz, entries, is_processor_zone, load_average, mean, read,
@@ -59,6 +61,16 @@ impl MachineState {
             usage: process_usage(),
             ticks: read("/proc/stat").and_then(|text| cpu_ticks(&text)),
         }
+    }
+}
+
+/// Resident memory without `own_bytes`, clock and temperature now, for a moment of a trace.
+pub(crate) fn gauges(at_ns: u64, own_bytes: u64) -> CounterSample {
+    CounterSample {
+        at_ns,
+        rss_bytes: resident_bytes().map(|bytes| bytes.saturating_sub(own_bytes)),
+        frequency_mhz: frequency_mhz(),
+        temperature_c: temperature_c(),
     }
 }
 

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use foretoken_spec::{
-    Backend, DeviceInfo, EngineInfo, ModelSpec, Pass, PassSample, ReferenceSample,
+    Backend, DeviceInfo, EngineInfo, ModelSpec, Pass, PassSample, ReferenceSample, Slice,
 };
 
-use crate::{Engine, KernelPass, LoadedModel, MachineState, RunError};
+use crate::{Engine, KernelPass, LoadedModel, MachineState, Recording, RunError};
 
 /// The moment at which every fake clock starts: 2026-01-01T00:00:00Z.
 const EPOCH_SECONDS: u64 = 1_767_225_600;
@@ -28,6 +28,8 @@ pub struct MockPass {
     pub preempted: bool,
     /// Self times that a probed pass reports.
     pub kernels: Vec<KernelPass>,
+    /// What a probed pass records.
+    pub slices: Vec<Slice>,
 }
 
 type CostModel = dyn FnMut(&ModelSpec, Pass) -> MockPass;
@@ -42,6 +44,7 @@ pub struct MockEngine {
     load_ns: u64,
     reference: ReferenceSample,
     reference_ns: u64,
+    ns_per_event: f64,
 }
 
 impl MockEngine {
@@ -58,12 +61,19 @@ impl MockEngine {
                 matmul_flop_per_second: 200e9,
             },
             reference_ns: 40_000_000,
+            ns_per_event: 0.0,
         }
     }
 
     /// The same engine with another speed of the reference workload.
     pub fn with_reference(mut self, reference: ReferenceSample) -> Self {
         self.reference = reference;
+        self
+    }
+
+    /// The same engine with probes that cost so much for each edge of a span.
+    pub fn with_ns_per_event(mut self, ns: f64) -> Self {
+        self.ns_per_event = ns;
         self
     }
 
@@ -109,6 +119,7 @@ impl Engine for MockEngine {
             clock: Rc::clone(&self.clock),
             load_ns: self.load_ns,
             kernels: Vec::new(),
+            recording: None,
             token: 0,
         }))
     }
@@ -120,6 +131,10 @@ impl Engine for MockEngine {
 
     fn elapsed(&self) -> Duration {
         Duration::from_nanos(self.clock.get())
+    }
+
+    fn ns_per_event(&self) -> f64 {
+        self.ns_per_event
     }
 
     fn machine_state(&self) -> MachineState {
@@ -137,6 +152,7 @@ struct LoadedMock {
     clock: Rc<Cell<u64>>,
     load_ns: u64,
     kernels: Vec<KernelPass>,
+    recording: Option<Recording>,
     token: u32,
 }
 
@@ -176,6 +192,7 @@ impl LoadedModel for LoadedMock {
             preempted: pass.preempted,
         };
         self.kernels = if probe { pass.kernels } else { Vec::new() };
+        self.recording = probe.then(|| Recording::of_slices(pass.slices));
         self.clock.set(self.clock.get() + sample.total_ns());
         self.token = (self.token + 1) % self.model.shape.vocab_size.max(1);
         Ok(sample)
@@ -187,6 +204,10 @@ impl LoadedModel for LoadedMock {
 
     fn last_kernels(&self) -> Vec<KernelPass> {
         self.kernels.clone()
+    }
+
+    fn take_recording(&mut self) -> Option<Recording> {
+        self.recording.take()
     }
 }
 

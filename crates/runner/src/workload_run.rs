@@ -3,7 +3,7 @@
 use foretoken_spec::{KernelSample, PassSample, Phase, WarmupPass};
 use foretoken_stats::SplitMix64;
 
-use crate::{KernelPass, LoadPlan, LoadedModel, RunError, WorkloadPlan};
+use crate::{KernelPass, LoadedModel, RunError, WorkloadPlan};
 
 /// Longest untimed pass when the cache is filled, tokens: short, because its score matrices
 /// would raise the peak of the process.
@@ -40,16 +40,11 @@ pub(crate) struct Samples {
 /// an untimed pass of its own later.
 pub(crate) fn warm_up(
     model: &mut dyn LoadedModel,
-    plan: &LoadPlan,
+    vocabulary: u32,
+    longest_prompt: u32,
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<Vec<WarmupPass>>, RunError> {
-    let vocabulary = plan.model.shape.vocab_size;
-    let prompts = plan.workloads.iter().map(|w| w.workload.prompt_tokens);
-    let rows = prompts
-        .filter(|n| *n > 0)
-        .max()
-        .unwrap_or(0)
-        .clamp(*WARMUP_ROWS.start(), *WARMUP_ROWS.end());
+    let rows = longest_prompt.clamp(*WARMUP_ROWS.start(), *WARMUP_ROWS.end());
     let mut done = Vec::new();
     let mut kv_len = 0;
     for n_tokens in [rows, 1] {
@@ -211,7 +206,7 @@ fn is_probed(index: u32) -> bool {
 
 /// Pseudo-random token ids, the same for the same position: times do not depend on them, but
 /// one repeated id would read one row of the embedding over and over.
-fn tokens(kv_len: u32, n_tokens: u32, vocabulary: u32) -> Vec<u32> {
+pub(crate) fn tokens(kv_len: u32, n_tokens: u32, vocabulary: u32) -> Vec<u32> {
     let mut random = SplitMix64::new(u64::from(kv_len));
     let bound = vocabulary.max(1) as usize;
     (0..n_tokens).map(|_| u32::try_from(random.below(bound)).unwrap_or(0)).collect()

@@ -191,11 +191,11 @@ pub struct ProfileReport {
     pub wall_ms: f64,
     /// The part of `wall_ms` that lies between the phases: the profiler's own loop.
     pub unaccounted_ms: f64,
-    /// Prefill, softmax and draw of the first token, and its text.
+    /// Prefill, softmax and draw of the first token.
     pub ttft_ms: Option<f64>,
-    /// Mean time per token after the first, with its text.
+    /// Mean of decode step, softmax and draw of the tokens after the first.
     pub tpot_ms: Option<f64>,
-    /// From the prompt's tokens to the last token: everything but load, warm-up, tokenization.
+    /// `ttft + (generated_tokens − 1) · tpot`.
     pub e2e_ms: Option<f64>,
     /// Tokens of the prompt per second of prefill.
     pub prefill_tokens_per_second: Option<f64>,
@@ -309,11 +309,13 @@ pub struct Overhead {
     pub upper: f64,
     /// Pairs of passes.
     pub pairs: u32,
+    /// Tokens of each of these passes.
+    pub n_tokens: u32,
     /// Span edges recorded in a probed pass.
     pub events: u32,
     /// `events · ns_per_event` over the unprobed pass: what recording alone must cost.
     pub computed: f64,
-    /// The same for the run: only probed steps pay.
+    /// `fraction` over the run: only probed passes pay.
     pub run: f64,
 }
 

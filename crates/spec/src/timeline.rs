@@ -136,13 +136,24 @@ pub struct CounterSample {
     pub temperature_c: Option<f64>,
 }
 
-/// Times of neighbouring passes over the same tokens, one probed and one not.
+/// What pairs of passes over the same tokens, one probed and one not, say of the probes' cost.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OverheadPairs {
     /// Prompt passes.
-    pub prefill: Vec<OverheadPair>,
+    pub prefill: PhasePairs,
     /// Decode steps.
-    pub decode: Vec<OverheadPair>,
+    pub decode: PhasePairs,
+}
+
+/// The pairs of one phase.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PhasePairs {
+    /// Tokens of each pass: a long prompt is cut, since the probes cost the same in a short one.
+    pub n_tokens: u32,
+    /// Span edges recorded in a probed pass.
+    pub events: u32,
+    /// The pairs.
+    pub pairs: Vec<OverheadPair>,
 }
 
 /// One probed and one unprobed pass of the same work.

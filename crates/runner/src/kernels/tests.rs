@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use foretoken_spec::{ModelSource, TensorType};
 
 use super::*;
@@ -35,9 +37,16 @@ impl Pass {
     }
 
     fn end(self, ns: u64, types: &TypeTable) -> (u64, Vec<KernelPass>) {
-        let end = self.now + Duration::from_nanos(ns);
+        let (total, pass) = self.finish(0, ns);
+        (total, pass.self_times(types))
+    }
+
+    /// Ends the pass: so many nanoseconds until the logits are copied, and for the copy.
+    fn finish(self, before_copy: u64, copy: u64) -> (u64, PassEvents) {
+        let copy_start = self.now + Duration::from_nanos(before_copy);
+        let end = copy_start + Duration::from_nanos(copy);
         let total = u64::try_from(end.duration_since(self.start).as_nanos()).unwrap();
-        (total, self_times(&self.events, self.start, end, types))
+        (total, PassEvents { events: self.events, start: self.start, copy_start, end })
     }
 }
 
@@ -139,6 +148,61 @@ fn self_times_of_two_layers_add_up_to_the_pass() {
     assert_eq!(head, (1, 1 + 5000 + 2));
 
     assert_eq!(kernels.iter().map(|k| k.ns).sum::<u64>(), total);
+}
+
+#[test]
+fn slices_name_what_runs_between_the_spans() {
+    use SpanKind::{Model, Output, QMatMul, RmsNorm};
+    let mut pass = Pass::new();
+    pass.enter(1000, Model);
+    // The layer's first norm comes 1 ns after: that is the embedding's time here.
+    layer(&mut pass);
+    layer(&mut pass);
+    pass.span(2, 13, RmsNorm);
+    pass.enter(14, Output);
+    pass.span(1, 5000, QMatMul);
+    pass.exit(2, Output);
+    pass.exit(3, Model);
+    let (total, events) = pass.finish(17, 900);
+    let slices = events.slices(&mixed_types());
+
+    let mut at = 0;
+    for slice in &slices {
+        assert_eq!(slice.start_ns, at, "{slice:?} leaves a gap");
+        at += slice.ns;
+    }
+    assert_eq!(at, total);
+
+    let of = |op, layer| -> Vec<u64> {
+        slices.iter().filter(|s| s.op == op && s.layer == layer).map(|s| s.ns).collect()
+    };
+    assert_eq!(of(KernelOp::Input, None), [1000]);
+    assert_eq!(of(KernelOp::Embedding, None), [1]);
+    assert_eq!(of(KernelOp::LogitsCopy, None), [900]);
+    assert_eq!(of(KernelOp::LmHead, None), [1 + 5000 + 2]);
+    for layer in [Some(0), Some(1)] {
+        assert_eq!(of(KernelOp::AttentionLayout, layer), [4]);
+        assert_eq!(of(KernelOp::Rope, layer), [20, 30]);
+        assert_eq!(of(KernelOp::Attention, layer), [50]);
+        assert_eq!(of(KernelOp::Activation, layer), [40]);
+        // After attention (7) and after the feed-forward block (12).
+        assert_eq!(of(KernelOp::Residual, layer), [7, 12]);
+        assert_eq!(of(KernelOp::RmsNorm, layer), [10, 11]);
+    }
+    // Before q, k, v; between the ropes; after the output.
+    assert_eq!(of(KernelOp::Uncovered, Some(0)), [3, 3, 3, 5, 6, 8, 9, 1]);
+    let norms: Vec<_> =
+        slices.iter().filter(|s| s.op == KernelOp::RmsNorm).map(|s| (s.role, s.layer)).collect();
+    assert_eq!(
+        norms,
+        [
+            (Some(TensorRole::AttnNorm), Some(0)),
+            (Some(TensorRole::FfnNorm), Some(0)),
+            (Some(TensorRole::AttnNorm), Some(1)),
+            (Some(TensorRole::FfnNorm), Some(1)),
+            (Some(TensorRole::OutputNorm), None),
+        ]
+    );
 }
 
 #[test]

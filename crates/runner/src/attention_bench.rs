@@ -1,0 +1,138 @@
+//! The parts of attention, timed alone on tensors of a run's shapes.
+//!
+//! candle's llama reader has no span between the rotary embedding and the output projection. The
+//! same calls as in `LayerWeights::forward_attn` (`quantized_llama.rs`), on as many copies of the
+//! cache as the model has layers (so that they come from memory as they do in the run), say how
+//! the time between divides.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use candle_core::{Device, Result, Tensor};
+use candle_transformers::utils::{build_causal_mask, repeat_kv};
+use foretoken_spec::{AttentionSplit, ModelShape, Pass};
+
+/// Time for one pass's bench; at least two rounds are run.
+const BUDGET: Duration = Duration::from_millis(400);
+/// Most rounds over all layers.
+const MOST_ROUNDS: usize = 8;
+/// Most memory for copies of the cache, bytes.
+const CACHE_BYTES: u64 = 256 << 20;
+
+/// Times the four parts for this pass; `None` where candle refuses the shapes.
+pub(crate) fn attention_split(shape: &ModelShape, pass: Pass) -> Option<AttentionSplit> {
+    run(shape, pass).ok()
+}
+
+struct Layer {
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cache: Option<(Tensor, Tensor)>,
+}
+
+fn run(shape: &ModelShape, pass: Pass) -> Result<AttentionSplit> {
+    let layers = layers(shape, pass)?;
+    let mask = mask(pass)?;
+    let neg_inf = Tensor::new(f32::NEG_INFINITY, &Device::Cpu)?;
+    let groups = (shape.n_heads / shape.n_kv_heads.max(1)) as usize;
+    let scale = f64::from(shape.head_dim).sqrt();
+    let mut sums = [Duration::ZERO; 4];
+    let started = Instant::now();
+    for round in 0..=MOST_ROUNDS {
+        if round > 2 && started.elapsed() > BUDGET {
+            break;
+        }
+        for Layer { q, k, v, cache } in &layers {
+            let t0 = Instant::now();
+            let (k, v) = match cache {
+                Some((old_k, old_v)) => {
+                    (Tensor::cat(&[old_k, k], 2)?, Tensor::cat(&[old_v, v], 2)?)
+                }
+                None => (k.clone(), v.clone()),
+            };
+            let t1 = Instant::now();
+            let k = repeat_kv(k, groups)?;
+            let t2 = Instant::now();
+            let v = repeat_kv(v, groups)?;
+            let t3 = Instant::now();
+            let scores = (q.matmul(&k.t()?)? / scale)?;
+            let scores = match &mask {
+                Some(mask) => mask
+                    .broadcast_as(scores.shape())?
+                    .where_cond(&neg_inf.broadcast_as(scores.shape())?, &scores)?,
+                None => scores,
+            };
+            let t4 = Instant::now();
+            let weights = candle_nn::ops::softmax_last_dim(&scores)?;
+            let t5 = Instant::now();
+            let out = weights.matmul(&v.contiguous()?)?;
+            let (batch, heads, n, d) = out.dims4()?;
+            let out = out.transpose(1, 2)?.reshape((batch, n, heads * d))?;
+            let t6 = Instant::now();
+            black_box(out);
+            // The first round warms caches and allocator.
+            if round > 0 {
+                sums[0] += t1 - t0;
+                sums[1] += (t2 - t1) + (t4 - t3);
+                sums[2] += t5 - t4;
+                sums[3] += (t3 - t2) + (t6 - t5);
+            }
+        }
+    }
+    let [kv_concat_ns, scores_ns, softmax_ns, values_ns] = sums.map(|sum| sum.as_nanos() as f64);
+    let Pass { n_tokens, kv_len } = pass;
+    Ok(AttentionSplit { n_tokens, kv_len, kv_concat_ns, scores_ns, softmax_ns, values_ns })
+}
+
+fn layers(shape: &ModelShape, pass: Pass) -> Result<Vec<Layer>> {
+    let n = pass.n_tokens as usize;
+    let (heads, kv_heads) = (shape.n_heads as usize, shape.n_kv_heads as usize);
+    let d = shape.head_dim as usize;
+    let cached = pass.kv_len as usize;
+    let bytes = u64::from(pass.kv_len + pass.n_tokens)
+        * u64::from(shape.n_kv_heads)
+        * u64::from(shape.head_dim)
+        * 8;
+    let copies = (CACHE_BYTES / bytes.max(1)).clamp(1, u64::from(shape.n_layers.max(1)));
+    let random = |rows, heads| Tensor::randn(0f32, 1., (1, heads, rows, d), &Device::Cpu);
+    (0..copies)
+        .map(|_| {
+            let cache = if cached > 0 {
+                Some((random(cached, kv_heads)?, random(cached, kv_heads)?))
+            } else {
+                None
+            };
+            Ok(Layer {
+                q: random(n, heads)?,
+                k: random(n, kv_heads)?,
+                v: random(n, kv_heads)?,
+                cache,
+            })
+        })
+        .collect()
+}
+
+/// The causal mask of several tokens; a single one sees every key.
+fn mask(pass: Pass) -> Result<Option<Tensor>> {
+    if pass.n_tokens == 1 {
+        return Ok(None);
+    }
+    build_causal_mask(pass.n_tokens as usize, pass.kv_len as usize, &Device::Cpu).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mock::tests::tiny_shape;
+
+    #[test]
+    fn every_part_takes_time_and_only_a_filled_cache_is_joined() {
+        let prompt = attention_split(&tiny_shape(), Pass { n_tokens: 16, kv_len: 0 }).unwrap();
+        let step = attention_split(&tiny_shape(), Pass { n_tokens: 1, kv_len: 300 }).unwrap();
+        for part in [prompt.scores_ns, prompt.softmax_ns, prompt.values_ns] {
+            assert!(part > 0.0);
+        }
+        assert!(step.kv_concat_ns > 5.0 * prompt.kv_concat_ns);
+    }
+}

@@ -1,0 +1,555 @@
+//! One real run under the probes: load, warm-up, tokenization, prompt, decode steps, text.
+//!
+//! While the run goes on nothing is computed from what the probes record; the passes that say
+//! what the probes cost, and the microbenchmarks that divide attention, come after its end.
+
+use std::time::Duration;
+
+use foretoken_spec::{
+    Ceilings, CounterSample, KernelOp, ModelSpec, OverheadPair, OverheadPairs, Pass, PassSample,
+    Phase, PhasePairs, ReferenceSample, Stretch, TimedPass, Timeline, ToolInfo, Workload,
+};
+use foretoken_stats::{mad, median};
+
+use crate::environment::{environment_between, warnings_of};
+use crate::workload_run::{tokens, warm_up};
+use crate::{Engine, LoadedModel, Recording, RunError, rfc3339_utc};
+
+/// What to run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProfilePlan<'a> {
+    /// The model.
+    pub model: &'a ModelSpec,
+    /// The prompt.
+    pub prompt: ProfilePrompt,
+    /// Tokens to generate, the first included.
+    pub generated_tokens: u32,
+    /// Largest share of the run's time that the probes may cost; above it they skip steps.
+    pub overhead_budget: f64,
+    /// Most time for the pairs of passes that measure the probes' cost, for each phase.
+    pub pair_budget: Duration,
+    /// Who measures.
+    pub tool: ToolInfo,
+}
+
+/// A prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProfilePrompt {
+    /// So many arbitrary tokens.
+    Tokens(u32),
+    /// A text, for a model that has a tokenizer.
+    Text(String),
+}
+
+/// Text to tokens and back.
+pub trait TextCodec {
+    /// The tokens of a text.
+    fn encode(&mut self, text: &str) -> Vec<u32>;
+
+    /// The text that this token adds to those before.
+    fn next_text(&mut self, token: u32) -> String;
+
+    /// Whether the model says with this token that it has finished.
+    fn is_end(&self, token: u32) -> bool;
+}
+
+/// Opens the tokenizer of the model; `None` where it has none. The time counts as load.
+pub type OpenCodec<'a> = dyn FnMut() -> Result<Option<Box<dyn TextCodec + 'a>>, String> + 'a;
+
+/// What a run is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProfileStage {
+    /// The model is read.
+    Load,
+    /// First passes, not counted.
+    Warmup,
+    /// The prompt.
+    Prefill,
+    /// The decode steps.
+    Decode,
+    /// After the run: pairs of passes and microbenchmarks.
+    After,
+}
+
+/// Where a run is.
+#[derive(Debug, Clone, Copy)]
+pub struct ProfileProgress<'a> {
+    /// The stage.
+    pub stage: ProfileStage,
+    /// Tokens generated.
+    pub done: u32,
+    /// Tokens to generate.
+    pub total: u32,
+    /// Passes so far, without their slices.
+    pub passes: &'a [TimedPass],
+    /// The recording of the last probed pass.
+    pub recording: Option<&'a Recording>,
+}
+
+/// Pairs that say enough.
+const ENOUGH_PAIRS: usize = 16;
+/// Most pairs of a phase.
+const MOST_PAIRS: usize = 400;
+/// The half-width of the interval at which more pairs say nothing new.
+const NARROW: f64 = 0.001_5;
+/// Longest pass of a prefill pair: longer prompts are cut.
+const PAIR_PASS: Duration = Duration::from_millis(250);
+/// Fewest decode steps from one probed step to the next: neighbours must be unprobed.
+const FEWEST_STEPS: u32 = 2;
+/// Probed steps after which the measured cost is looked at again.
+const CHECK_EVERY: usize = 8;
+/// Least time between two looks at the machine.
+const COUNTER_INTERVAL_NS: u64 = 250_000_000;
+
+/// Runs the model once under the probes and returns the raw timeline.
+///
+/// `observe` is called between passes, where its time counts as unaccounted: it should be quick.
+/// Once `stop` says so the run ends, and the timeline holds what was measured until then.
+///
+/// # Errors
+/// Whatever the engine or the tokenizer refuses or fails at.
+pub fn run_profile(
+    engine: &mut dyn Engine,
+    plan: &ProfilePlan<'_>,
+    open_codec: &mut OpenCodec<'_>,
+    observe: &mut dyn FnMut(&ProfileProgress<'_>),
+    stop: &dyn Fn() -> bool,
+) -> Result<Timeline, RunError> {
+    if let ProfilePrompt::Tokens(n) = plan.prompt {
+        check(engine, plan, n)?;
+    }
+    let reference_before = engine.reference();
+    engine.prepare_load();
+    let before = engine.machine_state();
+    let mut run = Run {
+        plan,
+        stop,
+        zero: engine.elapsed(),
+        ns_per_event: engine.ns_per_event(),
+        stretches: Vec::new(),
+        passes: Vec::new(),
+        recordings: Vec::new(),
+        counters: Vec::new(),
+        text: None,
+        sampled_every: FEWEST_STEPS,
+        interrupted: false,
+    };
+    // Reading the cost of an event took time of its own.
+    run.zero = engine.elapsed();
+    let mut codec =
+        run.stretch(engine, KernelOp::Load, |_| open_codec().map_err(RunError::Tokenizer))?;
+    let prompt = run.prompt(engine, codec.as_deref_mut())?;
+    observe(&run.progress(ProfileStage::Load));
+    let mut model = run.stretch(engine, KernelOp::Load, |engine| engine.load(plan.model))?;
+    observe(&run.progress(ProfileStage::Warmup));
+    run.warm_up(engine, model.as_mut(), &prompt)?;
+    run.generate(engine, model.as_mut(), &prompt, codec.as_deref_mut(), observe)?;
+    let end_ns = run.now(engine);
+
+    observe(&run.progress(ProfileStage::After));
+    let after = engine.machine_state();
+    let mut pairs = run.pairs_of_the_run();
+    if !run.interrupted && !stop() {
+        run.more_pairs(model.as_mut(), &prompt, &mut pairs)?;
+    }
+    drop(model);
+    let attention = run.attention(engine);
+    let reference_after = engine.reference();
+    let mut warnings = warnings_of(&environment_between(&before, &after));
+    let preempted = run.passes.iter().filter(|pass| pass.sample.preempted).count();
+    if 4 * preempted > run.passes.len() {
+        warnings.push(format!(
+            "other programs took the processor in {preempted} of {} passes; close them and profile again",
+            run.passes.len()
+        ));
+    }
+    Ok(Timeline {
+        tool: plan.tool.clone(),
+        time: rfc3339_utc(before.unix_seconds),
+        model: plan.model.clone(),
+        device: engine.device().clone(),
+        engine: engine.info(),
+        threads: engine.threads(),
+        allocator: engine.allocator(),
+        sampling: engine.sampling(),
+        ceilings: best_of(reference_before, reference_after),
+        stretches: run.stretches,
+        passes: run.passes,
+        end_ns,
+        counters: run.counters,
+        attention,
+        pairs,
+        ns_per_event: run.ns_per_event,
+        sampled_every: run.sampled_every,
+        prompt_text: match &plan.prompt {
+            ProfilePrompt::Text(text) => Some(text.clone()),
+            ProfilePrompt::Tokens(_) => None,
+        },
+        generated_text: run.text,
+        interrupted: run.interrupted,
+        warnings,
+    })
+}
+
+fn check(engine: &dyn Engine, plan: &ProfilePlan<'_>, prompt_tokens: u32) -> Result<(), RunError> {
+    if prompt_tokens == 0 {
+        return Err(RunError::EmptyPrompt);
+    }
+    let limit = plan.model.shape.context_length;
+    if prompt_tokens > limit {
+        let model = plan.model.name.clone();
+        return Err(RunError::BeyondContext { model, prompt: prompt_tokens, limit });
+    }
+    let generated_tokens = plan.generated_tokens;
+    engine.check(plan.model, &Workload { prompt_tokens, generated_tokens, depth: 0 })
+}
+
+fn best_of(a: ReferenceSample, b: ReferenceSample) -> Ceilings {
+    Ceilings {
+        stream_bytes_per_second: a.stream_bytes_per_second.max(b.stream_bytes_per_second),
+        matmul_flop_per_second: a.matmul_flop_per_second.max(b.matmul_flop_per_second),
+    }
+}
+
+/// A run as far as it has come.
+struct Run<'a> {
+    plan: &'a ProfilePlan<'a>,
+    stop: &'a dyn Fn() -> bool,
+    zero: Duration,
+    ns_per_event: f64,
+    stretches: Vec<Stretch>,
+    passes: Vec<TimedPass>,
+    /// Recordings of probed passes, by index of the pass.
+    recordings: Vec<(usize, Recording)>,
+    counters: Vec<CounterSample>,
+    text: Option<String>,
+    sampled_every: u32,
+    interrupted: bool,
+}
+
+impl Run<'_> {
+    fn now(&self, engine: &dyn Engine) -> u64 {
+        nanos(engine.elapsed().saturating_sub(self.zero))
+    }
+
+    /// Does something before the first pass, and keeps its time.
+    fn stretch<T>(
+        &mut self,
+        engine: &mut dyn Engine,
+        op: KernelOp,
+        work: impl FnOnce(&mut dyn Engine) -> Result<T, RunError>,
+    ) -> Result<T, RunError> {
+        let start_ns = self.now(engine);
+        let result = work(engine)?;
+        let ns = self.now(engine) - start_ns;
+        if ns > 0 {
+            self.stretches.push(Stretch { op, start_ns, ns });
+        }
+        Ok(result)
+    }
+
+    fn prompt(
+        &mut self,
+        engine: &mut dyn Engine,
+        codec: Option<&mut (dyn TextCodec + '_)>,
+    ) -> Result<Vec<u32>, RunError> {
+        let vocabulary = self.plan.model.shape.vocab_size;
+        let text = match &self.plan.prompt {
+            ProfilePrompt::Tokens(n) => return Ok(tokens(0, *n, vocabulary)),
+            ProfilePrompt::Text(text) => text,
+        };
+        let Some(codec) = codec else {
+            return Err(RunError::Tokenizer(format!(
+                "{} has no tokenizer; give --prompt N instead of a text",
+                self.plan.model.name
+            )));
+        };
+        let prompt = self.stretch(engine, KernelOp::Tokenize, |_| Ok(codec.encode(text)))?;
+        check(engine, self.plan, u32::try_from(prompt.len()).unwrap_or(u32::MAX))?;
+        match prompt.iter().find(|token| **token >= vocabulary) {
+            Some(token) => Err(RunError::Tokenizer(format!(
+                "the tokenizer of {} gives token {token}, but its vocabulary ends at {vocabulary}",
+                self.plan.model.name
+            ))),
+            None => Ok(prompt),
+        }
+    }
+
+    /// Repacks the weights, and makes the allocator grow to the prompt.
+    fn warm_up(
+        &mut self,
+        engine: &mut dyn Engine,
+        model: &mut dyn LoadedModel,
+        prompt: &[u32],
+    ) -> Result<(), RunError> {
+        let vocabulary = self.plan.model.shape.vocab_size;
+        let rows = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
+        let stop = self.stop;
+        let done = self.stretch(engine, KernelOp::Warmup, |_| {
+            let Some(_) = warm_up(model, vocabulary, rows, stop)? else { return Ok(false) };
+            if stop() {
+                return Ok(false);
+            }
+            model.forward(prompt, 0, false)?;
+            model.reset();
+            Ok(true)
+        })?;
+        self.interrupted = !done;
+        Ok(())
+    }
+
+    fn generate(
+        &mut self,
+        engine: &mut dyn Engine,
+        model: &mut dyn LoadedModel,
+        prompt: &[u32],
+        mut codec: Option<&mut (dyn TextCodec + '_)>,
+        observe: &mut dyn FnMut(&ProfileProgress<'_>),
+    ) -> Result<(), RunError> {
+        let is_text = matches!(self.plan.prompt, ProfilePrompt::Text(_));
+        let mut kv_len = 0;
+        let mut input = prompt.to_vec();
+        // Without tokens to generate the prompt's pass still draws one.
+        for index in 0..self.plan.generated_tokens.max(1) {
+            if self.interrupted || (self.stop)() {
+                self.interrupted = true;
+                break;
+            }
+            let phase = if index == 0 { Phase::Prefill } else { Phase::Decode };
+            observe(&self.progress(match phase {
+                Phase::Prefill => ProfileStage::Prefill,
+                Phase::Decode => ProfileStage::Decode,
+            }));
+            self.look_at_machine(engine);
+            let probe = index == 0 || (index - 1).is_multiple_of(self.sampled_every);
+            let start_ns = self.now(engine);
+            let sample = model.forward(&input, kv_len, probe)?;
+            let token = model.last_token();
+            let detokenize_ns = self.detokenize(engine, token, codec.as_deref_mut());
+            kv_len += sample.n_tokens;
+            self.keep(
+                TimedPass { phase, start_ns, sample, detokenize_ns, token, slices: Vec::new() },
+                model.take_recording(),
+            );
+            if is_text && codec.as_deref().is_some_and(|codec| codec.is_end(token)) {
+                break;
+            }
+            input.clear();
+            input.push(token);
+        }
+        observe(&self.progress(ProfileStage::Decode));
+        for (index, recording) in std::mem::take(&mut self.recordings) {
+            self.passes[index].slices = recording.slices();
+        }
+        Ok(())
+    }
+
+    fn detokenize(
+        &mut self,
+        engine: &dyn Engine,
+        token: u32,
+        codec: Option<&mut (dyn TextCodec + '_)>,
+    ) -> u64 {
+        let Some(codec) = codec else { return 0 };
+        let start = self.now(engine);
+        let text = codec.next_text(token);
+        let ns = self.now(engine) - start;
+        // What follows arbitrary tokens is timed too, but nobody wants to read it.
+        if matches!(self.plan.prompt, ProfilePrompt::Text(_)) {
+            self.text.get_or_insert_default().push_str(&text);
+        }
+        ns
+    }
+
+    fn keep(&mut self, pass: TimedPass, recording: Option<Recording>) {
+        let index = self.passes.len();
+        self.passes.push(pass);
+        if let Some(recording) = recording {
+            self.recordings.push((index, recording));
+            if index > 0 {
+                self.adapt(index);
+            }
+        }
+    }
+
+    /// Probes fewer steps where probing them would cost more than the budget.
+    fn adapt(&mut self, index: usize) {
+        let budget = self.plan.overhead_budget;
+        let events = self.recordings.last().map_or(0, |(_, recording)| recording.n_events());
+        let step_ns = self.passes[index].sample.forward_ns.max(1) as f64;
+        let computed = events as f64 * self.ns_per_event / step_ns;
+        let measured = if self.recordings.len().is_multiple_of(CHECK_EVERY) {
+            self.measured_lower_bound()
+        } else {
+            0.0
+        };
+        let cost = computed.max(measured);
+        if cost > budget * f64::from(self.sampled_every) {
+            let steps = (cost / budget).ceil().clamp(2.0, f64::from(u32::MAX));
+            self.sampled_every = steps as u32;
+        }
+    }
+
+    /// What the run's own pairs say that the probes cost at least.
+    fn measured_lower_bound(&self) -> f64 {
+        let pairs = neighbours(&self.passes);
+        if pairs.len() < ENOUGH_PAIRS {
+            return 0.0;
+        }
+        let (fraction, half_width) = estimate(&pairs);
+        fraction - half_width
+    }
+
+    fn look_at_machine(&mut self, engine: &dyn Engine) {
+        let now = self.now(engine);
+        let is_due =
+            self.counters.last().is_none_or(|last| now - last.at_ns >= COUNTER_INTERVAL_NS);
+        if is_due {
+            self.counters.push(engine.counters(now));
+        }
+    }
+
+    fn progress(&self, stage: ProfileStage) -> ProfileProgress<'_> {
+        ProfileProgress {
+            stage,
+            done: u32::try_from(self.passes.len()).unwrap_or(u32::MAX),
+            total: self.plan.generated_tokens.max(1),
+            passes: &self.passes,
+            recording: self.recordings.last().map(|(_, recording)| recording),
+        }
+    }
+
+    fn pairs_of_the_run(&self) -> OverheadPairs {
+        let events = |phase| {
+            let mut probed = self.passes.iter().filter(|p| p.phase == phase && p.sample.probed);
+            // Adjacent slices of one operation are merged; this is at most the true number.
+            probed.next().map_or(0, |p| 2 * u32::try_from(p.slices.len()).unwrap_or(u32::MAX / 2))
+        };
+        OverheadPairs {
+            prefill: PhasePairs { n_tokens: 0, events: events(Phase::Prefill), pairs: Vec::new() },
+            decode: PhasePairs {
+                n_tokens: 1,
+                events: events(Phase::Decode),
+                pairs: neighbours(&self.passes),
+            },
+        }
+    }
+
+    /// Passes over the same tokens with the probes on and off, in turns, until their difference
+    /// is known well.
+    fn more_pairs(
+        &self,
+        model: &mut dyn LoadedModel,
+        prompt: &[u32],
+        pairs: &mut OverheadPairs,
+    ) -> Result<(), RunError> {
+        let Some(prefill) = self.passes.first() else { return Ok(()) };
+        if let Some(last) = self.passes.last().filter(|pass| pass.phase == Phase::Decode) {
+            // The cache as it is, for every step of the pairs; its token is the last drawn.
+            model.snapshot();
+            let kv_len = last.sample.kv_len + 1;
+            self.pairs_of(model, &[last.token], kv_len, &mut pairs.decode)?;
+            model.forget_snapshot();
+        }
+        model.reset();
+        model.snapshot();
+        let share = PAIR_PASS.as_nanos() as f64 / prefill.sample.forward_ns.max(1) as f64;
+        let n_tokens =
+            ((prompt.len() as f64 * share) as usize).clamp(2.min(prompt.len()), prompt.len());
+        pairs.prefill.n_tokens = u32::try_from(n_tokens).unwrap_or(u32::MAX);
+        self.pairs_of(model, &prompt[..n_tokens], 0, &mut pairs.prefill)?;
+        model.forget_snapshot();
+        Ok(())
+    }
+
+    fn pairs_of(
+        &self,
+        model: &mut dyn LoadedModel,
+        input: &[u32],
+        kv_len: u32,
+        phase: &mut PhasePairs,
+    ) -> Result<(), RunError> {
+        let mut spent = Duration::ZERO;
+        model.restore();
+        model.forward(input, kv_len, false)?;
+        while !(self.stop)() && phase.pairs.len() < MOST_PAIRS {
+            let is_enough = phase.pairs.len() >= ENOUGH_PAIRS
+                && (estimate(&phase.pairs).1 < NARROW || spent >= self.plan.pair_budget);
+            if is_enough || spent >= 3 * self.plan.pair_budget {
+                break;
+            }
+            let probed_first = phase.pairs.len().is_multiple_of(2);
+            let mut timed = |probe| -> Result<PassSample, RunError> {
+                model.restore();
+                let sample = model.forward(input, kv_len, probe)?;
+                spent += Duration::from_nanos(sample.total_ns());
+                if let Some(recording) = model.take_recording() {
+                    phase.events = u32::try_from(recording.n_events()).unwrap_or(u32::MAX);
+                }
+                Ok(sample)
+            };
+            let (first, second) = (timed(probed_first)?, timed(!probed_first)?);
+            let (probed, unprobed) = if probed_first { (first, second) } else { (second, first) };
+            phase.pairs.push(OverheadPair {
+                probed_ns: probed.forward_ns as f64,
+                unprobed_ns: unprobed.forward_ns as f64,
+            });
+        }
+        Ok(())
+    }
+
+    /// Divides attention as alone on the shapes of the prompt, the first and the last step.
+    fn attention(&self, engine: &mut dyn Engine) -> Vec<foretoken_spec::AttentionSplit> {
+        let mut passes: Vec<Pass> = Vec::new();
+        let of =
+            |pass: &TimedPass| Pass { n_tokens: pass.sample.n_tokens, kv_len: pass.sample.kv_len };
+        for pass in [self.passes.first(), self.passes.get(1), self.passes.last()] {
+            let Some(pass) = pass.map(of) else { continue };
+            if !passes.contains(&pass) {
+                passes.push(pass);
+            }
+        }
+        let is_stopped = || (self.stop)();
+        passes
+            .into_iter()
+            .take_while(|_| !is_stopped())
+            .filter_map(|pass| engine.attention_split(self.plan.model, pass))
+            .collect()
+    }
+}
+
+/// Each probed step beside the mean of the unprobed steps around it.
+fn neighbours(passes: &[TimedPass]) -> Vec<OverheadPair> {
+    let is_good = |pass: &TimedPass, probed| {
+        pass.phase == Phase::Decode && pass.sample.probed == probed && !pass.sample.preempted
+    };
+    passes
+        .windows(3)
+        .filter_map(|three| match three {
+            [a, b, c] if is_good(a, false) && is_good(b, true) && is_good(c, false) => {
+                let sum = a.sample.forward_ns + c.sample.forward_ns;
+                Some(OverheadPair {
+                    probed_ns: b.sample.forward_ns as f64,
+                    unprobed_ns: sum as f64 / 2.0,
+                })
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// Median of probed / unprobed − 1, and half of its 95 % interval if the ratios were normal:
+/// 1.96 · √(π/2) · 1.4826 · MAD / √n.
+fn estimate(pairs: &[OverheadPair]) -> (f64, f64) {
+    let ratios: Vec<f64> = pairs.iter().map(|pair| pair.probed_ns / pair.unprobed_ns).collect();
+    let spread = 1.4826 * mad(&ratios).unwrap_or(f64::INFINITY);
+    let half_width = 1.96 * 1.2533 * spread / (ratios.len() as f64).sqrt();
+    (median(&ratios).unwrap_or(1.0) - 1.0, half_width)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
