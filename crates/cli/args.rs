@@ -28,6 +28,7 @@ Examples:
   foretoken calibrate                        measure this machine, fit, prove it on an unseen model
   foretoken predict llama-3.2-1b             how fast, in how much memory, before downloading it
   foretoken measure model.gguf --prompt 128  the honest benchmark of a file
+  foretoken profile tinyllama-1.1b           where its time goes, by phase and kernel
   foretoken validate                         error on held-out models, beside naive baselines
 
 MODEL is a .gguf file, a Hugging Face config.json, or a preset of `foretoken models`.
@@ -44,6 +45,8 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Run models and time them.
     Measure(MeasureArgs),
+    /// Show where the time of one real run goes, by phase and kernel.
+    Profile(ProfileArgs),
     /// Show a model's tensors, bytes, and FLOP and traffic of each operation.
     Inspect(InspectArgs),
     /// Write a GGUF file of a model's true shapes with synthetic weights.
@@ -276,6 +279,61 @@ pub struct MeasureArgs {
     /// Append the raw measurements to this file, one JSON line per load and workload.
     #[arg(long, value_name = "FILE.jsonl")]
     pub out: Option<PathBuf>,
+}
+
+/// `profile`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  foretoken profile tinyllama-1.1b --quant Q4_K_M
+  foretoken profile model.gguf --prompt-text 'Why is the sky blue?' --gen 64
+  foretoken profile smollm2-135m --trace run.json      open it in https://ui.perfetto.dev
+  foretoken profile model.gguf --out old.json          then, after a change:
+  foretoken profile model.gguf --against old.json --fail-above 5%")]
+pub struct ProfileArgs {
+    /// A .gguf file, a config.json file, or a preset (with synthetic weights).
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// Where it runs.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Quantization [default: Q4_K_M; a file brings its own].
+    #[arg(long, value_name = "Q")]
+    pub quant: Option<QuantScheme>,
+    /// Tokens of the prompt [default: 512].
+    #[arg(long, value_name = "N", conflicts_with_all = ["prompt_text", "prompt_file"])]
+    pub prompt: Option<u32>,
+    /// A real prompt, for a .gguf file with a tokenizer; the answer is printed.
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
+    pub prompt_text: Option<String>,
+    /// A real prompt from a text file.
+    #[arg(long, value_name = "FILE")]
+    pub prompt_file: Option<PathBuf>,
+    /// Tokens to generate, the first included.
+    #[arg(long = "gen", value_name = "N", default_value_t = 128)]
+    pub generate: u32,
+    /// Take the most likely token instead of sampling at temperature 1.
+    #[arg(long)]
+    pub greedy: bool,
+    /// Share of the run's time that the probes may cost; above it they skip steps.
+    #[arg(long, value_name = "P", value_parser = parse::positive_fraction, default_value = "0.5%")]
+    pub overhead_budget: f64,
+    /// Write the run as a Chrome trace, for Perfetto or chrome://tracing.
+    #[arg(long, value_name = "FILE.json")]
+    pub trace: Option<PathBuf>,
+    /// Calibration for the predicted track of the trace [default: the newest of this machine].
+    #[arg(long, value_name = "ID|FILE", requires = "trace")]
+    pub calibration: Option<String>,
+    /// Write the profile as JSON, for --against.
+    #[arg(long, value_name = "FILE.json")]
+    pub out: Option<PathBuf>,
+    /// Compare with an older profile.
+    #[arg(long, value_name = "OLD.json")]
+    pub against: Option<PathBuf>,
+    /// Exit with code 1 where a phase or kernel is slower than before by more than this share,
+    /// beyond noise.
+    #[arg(long, value_name = "P", value_parser = parse::fraction, requires = "against")]
+    pub fail_above: Option<f64>,
 }
 
 /// `inspect`

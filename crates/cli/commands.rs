@@ -7,6 +7,7 @@ pub mod inspect;
 pub mod measure;
 pub mod models;
 pub mod predict;
+pub mod profile;
 pub mod schema;
 pub mod synth;
 pub mod validate;

@@ -7,7 +7,7 @@ mod store;
 
 pub use atomic::{AtomicFile, check_writable, require_space, write_atomic};
 pub use lines::JsonLines;
-pub use read::{read_calibration, read_lines, read_measurements, require_backend};
+pub use read::{read_calibration, read_lines, read_measurements, read_profile, require_backend};
 pub use store::{
     Stored, calibration_folder, dataset_files, datasets_folder, find_calibration, is_same_machine,
     newest_calibration,

@@ -49,6 +49,14 @@ pub fn fraction(text: &str) -> Result<f64, String> {
     if value.is_finite() && value >= 0.0 { Ok(value) } else { Err(problem()) }
 }
 
+/// [`fraction`] above 0.
+pub fn positive_fraction(text: &str) -> Result<f64, String> {
+    match fraction(text)? {
+        value if value > 0.0 => Ok(value),
+        _ => Err(format!("`{text}` allows nothing; write a share above 0, such as 0.5%")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +71,12 @@ mod tests {
         for text in ["", "s", "90x", "-5s", "1e99", "nan", "0s", "10s5"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_budget_of_nothing_is_refused() {
+        assert_eq!(positive_fraction("0.5%"), Ok(0.005));
+        assert!(positive_fraction("0%").is_err());
     }
 
     #[test]

@@ -60,6 +60,54 @@ impl Drop for Progress {
     }
 }
 
+/// A line of free text that may be invisible.
+pub struct Line {
+    bar: ProgressBar,
+}
+
+/// Columns of a terminal that does not say how wide it is.
+const USUAL_WIDTH: u16 = 80;
+
+impl Line {
+    /// An empty line.
+    pub fn new(output: &Output) -> Self {
+        let bar = ProgressBar::no_length();
+        if output.quiet || !std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
+            bar.set_style(style);
+        }
+        Self { bar }
+    }
+
+    /// Whether nobody sees it.
+    pub fn is_hidden(&self) -> bool {
+        self.bar.is_hidden()
+    }
+
+    /// Columns that it may take.
+    pub fn width(&self) -> usize {
+        usize::from(console::Term::stderr().size_checked().map_or(USUAL_WIDTH, |(_, w)| w)) - 1
+    }
+
+    /// Shows this text.
+    pub fn set(&self, text: &str) {
+        self.bar.set_message(text.to_owned());
+    }
+
+    /// Takes the line away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 /// A flag that Ctrl-C sets; a second Ctrl-C ends the process at once.
 pub fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));

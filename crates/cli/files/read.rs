@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use foretoken_spec::{Backend, Calibration, Measurement, SCHEMA_VERSION, Workload};
+use foretoken_spec::{Backend, Calibration, Measurement, ProfileReport, SCHEMA_VERSION, Workload};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -72,6 +72,16 @@ pub fn read_calibration(path: &Path) -> anyhow::Result<Calibration> {
     parse(&text)
         .and_then(|calibration| check_calibration(&calibration).map(|()| calibration))
         .with_context(|| path.display().to_string())
+}
+
+/// Reads a profile.
+///
+/// # Errors
+/// Names file and field of what is wrong.
+pub fn read_profile(path: &Path) -> anyhow::Result<ProfileReport> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse(&text).with_context(|| path.display().to_string())
 }
 
 /// Refuses what was measured on another backend.

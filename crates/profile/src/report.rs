@@ -189,8 +189,9 @@ fn warnings(timeline: &Timeline) -> Vec<String> {
         let drift = second / first - 1.0;
         if steps.len() >= 16 && drift.abs() > 0.3 {
             warnings.push(format!(
-                "the second half of the steps took {:+.0} % of the first half's time more: the cache grows, or the machine changed",
-                drift * 100.0
+                "steps of the second half took {:.0} % {} than those of the first: the cache grows, or the machine changed",
+                drift.abs() * 100.0,
+                if drift > 0.0 { "longer" } else { "less" }
             ));
         }
     }

@@ -80,6 +80,10 @@ fn run(shape: &ModelShape, pass: Pass) -> Result<AttentionSplit> {
             }
         }
     }
+    if pass.kv_len == 0 {
+        // There is nothing to join; what was timed is the clock.
+        sums[0] = Duration::ZERO;
+    }
     let [kv_concat_ns, scores_ns, softmax_ns, values_ns] = sums.map(|sum| sum.as_nanos() as f64);
     let Pass { n_tokens, kv_len } = pass;
     Ok(AttentionSplit { n_tokens, kv_len, kv_concat_ns, scores_ns, softmax_ns, values_ns })

@@ -1,0 +1,216 @@
+//! `profile`: where the time of one real run goes.
+
+mod live;
+
+use std::cell::OnceCell;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use foretoken_predict::Predictor;
+use foretoken_profile::{compare, profile_of, write_trace};
+use foretoken_report::{Format, Profiled, render};
+use foretoken_runner::{
+    CandleEngine, ProfilePlan, ProfilePrompt, SamplingMode, TextCodec, check_model, check_workload,
+    device_info, run_profile, threads_in_effect, tool_info,
+};
+use foretoken_spec::{ModelSource, ModelSpec, Pass, ProfileReport, Timeline, Workload};
+use foretoken_tokenize::{DecodeStream, Tokenizer};
+
+use crate::Outcome;
+use crate::args::ProfileArgs;
+use crate::commands::{beyond_context, check_fits, resolve_models, run_here};
+use crate::files::{
+    AtomicFile, Stored, check_writable, find_calibration, newest_calibration, read_profile,
+    write_atomic,
+};
+use crate::output::{Hinted, Output};
+use crate::progress::stop_on_interrupt;
+use live::Live;
+
+/// Tokens of the prompt where nothing else is asked for.
+const DEFAULT_PROMPT: u32 = 512;
+/// Most time for the pairs of passes that measure the probes' cost, for each phase.
+const PAIR_BUDGET: Duration = Duration::from_secs(8);
+/// Seed of the sampler.
+const SEED: u64 = 0x5eed;
+/// Bytes of text that make a token, at least in part: for the memory that a text will need.
+const BYTES_PER_TOKEN: usize = 3;
+
+/// Runs the model once under the probes and prints where its time went.
+pub fn run(args: &ProfileArgs, output: &Output) -> anyhow::Result<Outcome> {
+    let quants: Vec<_> = args.quant.into_iter().collect();
+    let models = resolve_models(std::slice::from_ref(&args.model), &quants)?;
+    let [model] = models.as_slice() else { bail!("name one model") };
+    let prompt = prompt(args, model)?;
+    check(args, model, &prompt)?;
+    let old = args.against.as_deref().map(read_profile).transpose()?;
+    for path in [&args.trace, &args.out].into_iter().flatten() {
+        check_writable(path)?;
+    }
+    run_here(&args.run)?;
+    let calibration = calibration(args, output)?;
+
+    let timeline = profile(args, model, prompt, output)?;
+    let mut report = profile_of(&timeline, args.overhead_budget);
+    if let Some(old) = &old {
+        report.comparison = Some(compare(old, &report, args.fail_above)?);
+    }
+    if let Some(path) = &args.trace {
+        save_trace(path, &timeline, calibration.as_ref())?;
+        output.note(&format!("trace: {} (opens in https://ui.perfetto.dev)", path.display()));
+    }
+    if let Some(path) = &args.out {
+        save(path, &report)?;
+    }
+    let failed = report.comparison.as_ref().is_some_and(|comparison| comparison.failed);
+    output.print(&Profiled(report))?;
+    Ok(if failed { Outcome::ThresholdMissed } else { Outcome::Good })
+}
+
+fn prompt(args: &ProfileArgs, model: &ModelSpec) -> anyhow::Result<ProfilePrompt> {
+    let text = match (&args.prompt_text, &args.prompt_file) {
+        (Some(text), _) => text.clone(),
+        (None, Some(path)) => std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {} as text", path.display()))?,
+        (None, None) => return Ok(ProfilePrompt::Tokens(args.prompt.unwrap_or(DEFAULT_PROMPT))),
+    };
+    if text.is_empty() {
+        bail!("the prompt is empty; a run needs at least one token");
+    }
+    if !matches!(model.source, ModelSource::Gguf { .. }) {
+        let message = format!("{} has no tokenizer: its weights are synthetic", model.name);
+        return Err(Hinted::new(message, "give a .gguf file, or --prompt N").into());
+    }
+    Ok(ProfilePrompt::Text(text))
+}
+
+/// Refuses what cannot run, before anything is loaded.
+fn check(args: &ProfileArgs, model: &ModelSpec, prompt: &ProfilePrompt) -> anyhow::Result<()> {
+    check_model(model)?;
+    let prompt_tokens = match prompt {
+        ProfilePrompt::Tokens(0) => {
+            let message = "--prompt 0: a run begins with a prompt";
+            return Err(Hinted::new(message, "ask for at least 1 token").into());
+        }
+        ProfilePrompt::Tokens(n) => *n,
+        ProfilePrompt::Text(text) => u32::try_from(text.len() / BYTES_PER_TOKEN)
+            .unwrap_or(u32::MAX)
+            .clamp(1, model.shape.context_length),
+    };
+    if args.generate == 0 {
+        let message = "--gen 0: a run draws at least the token that follows the prompt";
+        return Err(Hinted::new(message, "ask for at least 1 token").into());
+    }
+    let workload = Workload::new(prompt_tokens, args.generate, 0)?;
+    if matches!(prompt, ProfilePrompt::Tokens(_)) {
+        check_workload(&workload)?;
+        if let Some(problem) = beyond_context(model, &workload) {
+            return Err(Hinted::new(problem, "shorten --prompt or --gen").into());
+        }
+    }
+    check_fits(model, [&workload], &device_info())
+}
+
+/// The calibration of the predicted track: the one asked for, else this machine's where there is
+/// one.
+fn calibration(args: &ProfileArgs, output: &Output) -> anyhow::Result<Option<Stored>> {
+    if args.trace.is_none() {
+        return Ok(None);
+    }
+    if let Some(argument) = &args.calibration {
+        return find_calibration(argument).map(Some);
+    }
+    let found = newest_calibration(&device_info(), "candle", threads_in_effect()).exact;
+    match &found {
+        Some(stored) => output.note(&format!("calibration: {}", stored.path.display())),
+        None => output.note("no calibration of this machine: the trace has no predicted track"),
+    }
+    Ok(found)
+}
+
+fn profile(
+    args: &ProfileArgs,
+    model: &ModelSpec,
+    prompt: ProfilePrompt,
+    output: &Output,
+) -> anyhow::Result<Timeline> {
+    let sampling =
+        if args.greedy { SamplingMode::Greedy } else { SamplingMode::Temperature { seed: SEED } };
+    let plan = ProfilePlan {
+        model,
+        prompt,
+        generated_tokens: args.generate,
+        overhead_budget: args.overhead_budget,
+        pair_budget: PAIR_BUDGET,
+        tool: tool_info(env!("CARGO_PKG_VERSION")),
+    };
+    let stop = stop_on_interrupt()?;
+    let mut live = Live::new(output);
+    let mut engine = CandleEngine::new(sampling).keeping_memory();
+    let tokenizer = OnceCell::new();
+    let mut timeline = run_profile(
+        &mut engine,
+        &plan,
+        &mut || open_codec(model, &tokenizer),
+        &mut |now| live.show(now),
+        &|| stop.load(Ordering::SeqCst),
+    )?;
+    live.finish();
+    let warnings = tokenizer.get().map(Tokenizer::warnings).unwrap_or_default();
+    timeline.warnings.extend(warnings.iter().cloned());
+    Ok(timeline)
+}
+
+/// The tokenizer of a real file, kept in `place`.
+fn open_codec<'a>(
+    model: &ModelSpec,
+    place: &'a OnceCell<Tokenizer>,
+) -> Result<Option<Box<dyn TextCodec + 'a>>, String> {
+    let ModelSource::Gguf { path } = &model.source else { return Ok(None) };
+    let Some(opened) = Tokenizer::from_gguf(Path::new(path)).map_err(|e| e.to_string())? else {
+        return Ok(None);
+    };
+    let tokenizer = place.get_or_init(|| opened);
+    Ok(Some(Box::new(Codec { tokenizer, text: tokenizer.decode_stream() })))
+}
+
+/// A tokenizer with the text that it has written so far.
+struct Codec<'a> {
+    tokenizer: &'a Tokenizer,
+    text: DecodeStream<'a>,
+}
+
+impl TextCodec for Codec<'_> {
+    fn encode(&mut self, text: &str) -> Vec<u32> {
+        let prompt = self.tokenizer.encode(text);
+        self.text = self.tokenizer.decode_stream_after(&prompt);
+        prompt
+    }
+
+    fn next_text(&mut self, token: u32) -> String {
+        self.text.push(token)
+    }
+
+    fn is_end(&self, token: u32) -> bool {
+        self.tokenizer.is_end(token)
+    }
+}
+
+fn save_trace(path: &Path, timeline: &Timeline, stored: Option<&Stored>) -> anyhow::Result<()> {
+    let predictor = stored.map(|s| Predictor::new(&s.calibration)).transpose()?;
+    let forward_ms = |pass: Pass| {
+        let predicted = predictor.as_ref()?.pass(&timeline.model, pass).ok()?;
+        Some(1e3 * predicted.ops.iter().map(|op| op.seconds).sum::<f64>())
+    };
+    let mut file = AtomicFile::create(path)?;
+    let predicted = predictor.is_some().then_some(&forward_ms as _);
+    write_trace(timeline, predicted, &mut file)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    file.commit()
+}
+
+fn save(path: &Path, report: &ProfileReport) -> anyhow::Result<()> {
+    write_atomic(path, render(&Profiled(report.clone()), Format::Json)?.as_bytes())
+}
