@@ -20,11 +20,13 @@ use std::time::Instant;
 use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_llama::ModelWeights;
-use foretoken_gguf::mix::quantized_spec;
 use foretoken_gguf::synth::SyntheticGguf;
 use foretoken_runner::{CandleEngine, Engine, LoadedModel, SamplingMode};
-use foretoken_spec::{ModelShape, ModelSource, ModelSpec, QuantScheme};
+use foretoken_spec::ModelSpec;
 use foretoken_stats::{SplitMix64, median, quantile};
+
+#[path = "shared/models.rs"]
+mod models;
 
 /// Tokens in the cache before every step.
 const KV_LEN: u32 = 128;
@@ -41,11 +43,8 @@ fn main() {
     // `cargo bench` passes `--bench` on.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let steps: usize = arguments.first().map_or(200, |text| text.parse().unwrap());
-    let model = if arguments.get(1).is_some_and(|name| name == "tinyllama") {
-        spec("tinyllama-1.1b", (22, 2048, 32, 4, 5632, 32_000, false))
-    } else {
-        spec("smollm2-135m", (30, 576, 9, 3, 1536, 49_152, true))
-    };
+    let is_tinyllama = arguments.get(1).is_some_and(|name| name == "tinyllama");
+    let model = if is_tinyllama { models::tinyllama() } else { models::smollm2_135m() };
     let prompt: Vec<u32> = (0..KV_LEN).map(|i| i * 37 % model.shape.vocab_size).collect();
 
     let mut times: [Vec<f64>; 3] = Default::default();
@@ -144,36 +143,6 @@ fn paired_ratio(a: &[f64], b: &[f64]) -> (f64, f64, f64) {
         .collect();
     let at = |q| quantile(&medians, q).unwrap();
     (median(&ratios).unwrap(), at(0.025), at(0.975))
-}
-
-fn spec(
-    name: &str,
-    (n_layers, hidden_size, n_heads, n_kv_heads, intermediate_size, vocab_size, tied_embeddings): (
-        u32,
-        u32,
-        u32,
-        u32,
-        u32,
-        u32,
-        bool,
-    ),
-) -> ModelSpec {
-    let shape = ModelShape {
-        architecture: "llama".into(),
-        n_layers,
-        hidden_size,
-        n_heads,
-        n_kv_heads,
-        head_dim: hidden_size / n_heads,
-        intermediate_size,
-        vocab_size,
-        context_length: 2048,
-        tied_embeddings,
-        rope_freqs: false,
-        rope_freq_base: 10_000.0,
-        rms_norm_eps: 1e-5,
-    };
-    quantized_spec(name, name, ModelSource::Mini, shape, QuantScheme::Q8_0)
 }
 
 fn load_plain(model: &ModelSpec) -> ModelWeights {

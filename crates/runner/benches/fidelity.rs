@@ -1,0 +1,452 @@
+//! How true the profile is: alpha = 100 · (1 − |profile − truth| / truth), as lm-Meter has it.
+//!
+//! `cargo bench -p foretoken-runner --bench fidelity [-- smollm2 | tinyllama] [ROUNDS]`
+//!
+//! Two truths. Whole phases: a stopwatch outside the engine, around the very calls of the
+//! profiled run. Parts and kernels: a second reader of the same shapes with a clock around every
+//! call and nothing of the profiler in it, run in turns with profiled passes over fresh loads of
+//! both, because where weights lie in memory moves a kernel by a percent or two.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a bench prints, and ends at the first failure"
+)]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use candle_transformers::generation::{LogitsProcessor, Sampling};
+use foretoken_runner::{
+    CandleEngine, Engine, KernelPass, LoadedModel, MachineState, ProfilePlan, ProfilePrompt,
+    Recording, RunError, SamplingMode, TextCodec, run_profile, tool_info,
+};
+use foretoken_spec::{
+    Allocator, AttentionSplit, CounterSample, DeviceInfo, EngineInfo, KernelOp, ModelSpec, Pass,
+    PassSample, Phase, ReferenceSample, TimedPass, Workload,
+};
+use foretoken_stats::median;
+
+use hand_timed::{HandTimed, Key, Times};
+
+#[path = "shared/hand_timed.rs"]
+mod hand_timed;
+#[path = "shared/models.rs"]
+mod models;
+
+const PROMPT: u32 = 128;
+const STEPS: u32 = 64;
+/// Passes over the prompt in each round, of each reader.
+const PROMPTS_PER_ROUND: usize = 4;
+/// Decode steps in each round, of each reader.
+const STEPS_PER_ROUND: usize = 30;
+/// Kernels above this are judged.
+const JUDGED_NS: f64 = 50_000.0;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let rounds = arguments.iter().find_map(|a| a.parse().ok()).unwrap_or(6);
+    let wants = |name: &str| {
+        let names = ["smollm2", "tinyllama"];
+        !arguments.iter().any(|a| names.contains(&a.as_str()))
+            || arguments.iter().any(|a| a == name)
+    };
+    for (name, model) in [("smollm2", models::smollm2_135m()), ("tinyllama", models::tinyllama())] {
+        if wants(name) {
+            println!("## {} {}\n", model.name, model.quant);
+            phases_in_the_run(&model);
+            kernels_in_turns(&model, rounds);
+        }
+    }
+}
+
+fn engine() -> CandleEngine {
+    CandleEngine::new(SamplingMode::Temperature { seed: 1 }).keeping_memory()
+}
+
+fn alpha(profile: f64, truth: f64) -> f64 {
+    100.0 * (1.0 - (profile - truth).abs() / truth)
+}
+
+// ---- whole phases, against a stopwatch around the same calls
+
+/// What the stopwatch read, in ns.
+#[derive(Default)]
+struct Stopwatch {
+    load: f64,
+    tokenize: f64,
+    detokenize: f64,
+    /// Forward pass, softmax and draw of each pass since the last load, warm-up and pairs too.
+    passes: Vec<(u32, u32, f64)>,
+}
+
+fn phases_in_the_run(model: &ModelSpec) {
+    let watch = Rc::new(RefCell::new(Stopwatch::default()));
+    let mut engine = Watched { inner: engine(), watch: Rc::clone(&watch) };
+    let text = vec!["word"; PROMPT as usize].join(" ");
+    let plan = ProfilePlan {
+        model,
+        prompt: ProfilePrompt::Text(text),
+        generated_tokens: STEPS,
+        overhead_budget: 0.005,
+        pair_budget: Duration::from_millis(1),
+        tool: tool_info("bench"),
+    };
+    let mut open =
+        || Ok(Some(Box::new(Words { watch: Rc::clone(&watch), n: 0 }) as Box<dyn TextCodec>));
+    let timeline = run_profile(&mut engine, &plan, &mut open, &mut |_| {}, &|| false).unwrap();
+    let watch = watch.borrow();
+    let sum =
+        |op| -> f64 { timeline.stretches.iter().filter(|s| s.op == op).map(|s| s.ns as f64).sum() };
+    // The run's passes are the first of their kind after the warm-up; pairs come later.
+    let truth_of = |pass: &TimedPass| {
+        let is_it =
+            |(n, kv, _): &&(u32, u32, f64)| (*n, *kv) == (pass.sample.n_tokens, pass.sample.kv_len);
+        let mut found = watch.passes.iter().filter(is_it);
+        // The prompt ran once as warm-up.
+        let found = if pass.phase == Phase::Prefill { found.nth(1) } else { found.next() };
+        found.unwrap().2
+    };
+    let total = |phase: Option<Phase>| -> (f64, f64) {
+        let passes = timeline.passes.iter().filter(|p| phase.is_none_or(|phase| p.phase == phase));
+        passes.fold((0.0, 0.0), |(a, b), p| (a + p.sample.total_ns() as f64, b + truth_of(p)))
+    };
+    println!("| phase | profile ms | stopwatch ms | alpha % |\n|---|---:|---:|---:|");
+    let row = |name: &str, (profile, truth): (f64, f64)| {
+        println!(
+            "| {name} | {:.4} | {:.4} | {:.3} |",
+            profile / 1e6,
+            truth / 1e6,
+            alpha(profile, truth)
+        );
+    };
+    row("load", (sum(KernelOp::Load), watch.load));
+    row("tokenization", (sum(KernelOp::Tokenize), watch.tokenize));
+    row("prefill with softmax and sampling (TTFT)", total(Some(Phase::Prefill)));
+    row("decode with softmax and sampling (TPOT), all steps", total(Some(Phase::Decode)));
+    let detokenize: f64 = timeline.passes.iter().map(|p| p.detokenize_ns as f64).sum();
+    row("detokenization", (detokenize, watch.detokenize));
+    row("end to end", total(None));
+    let accounted = sum(KernelOp::Load)
+        + sum(KernelOp::Tokenize)
+        + sum(KernelOp::Warmup)
+        + total(None).0
+        + detokenize;
+    println!(
+        "\nunaccounted: {:.4} % of the wall time\n",
+        100.0 * (1.0 - accounted / timeline.end_ns as f64)
+    );
+}
+
+/// The candle engine with a stopwatch around its calls.
+struct Watched {
+    inner: CandleEngine,
+    watch: Rc<RefCell<Stopwatch>>,
+}
+
+impl Engine for Watched {
+    fn info(&self) -> EngineInfo {
+        self.inner.info()
+    }
+
+    fn device(&self) -> &DeviceInfo {
+        self.inner.device()
+    }
+
+    fn threads(&self) -> u32 {
+        self.inner.threads()
+    }
+
+    fn check(&self, model: &ModelSpec, workload: &Workload) -> Result<(), RunError> {
+        self.inner.check(model, workload)
+    }
+
+    fn load(&mut self, model: &ModelSpec) -> Result<Box<dyn LoadedModel>, RunError> {
+        let start = Instant::now();
+        let inner = self.inner.load(model)?;
+        self.watch.borrow_mut().load = start.elapsed().as_nanos() as f64;
+        Ok(Box::new(WatchedModel { inner, watch: Rc::clone(&self.watch) }))
+    }
+
+    fn reference(&mut self) -> ReferenceSample {
+        self.inner.reference()
+    }
+
+    fn allocator(&self) -> Allocator {
+        self.inner.allocator()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.inner.elapsed()
+    }
+
+    fn machine_state(&self) -> MachineState {
+        self.inner.machine_state()
+    }
+
+    fn counters(&self, at_ns: u64) -> CounterSample {
+        self.inner.counters(at_ns)
+    }
+
+    fn attention_split(&mut self, _: &ModelSpec, _: Pass) -> Option<AttentionSplit> {
+        None
+    }
+
+    fn ns_per_event(&self) -> f64 {
+        self.inner.ns_per_event()
+    }
+}
+
+struct WatchedModel {
+    inner: Box<dyn LoadedModel>,
+    watch: Rc<RefCell<Stopwatch>>,
+}
+
+impl LoadedModel for WatchedModel {
+    fn load_ns(&self) -> u64 {
+        self.inner.load_ns()
+    }
+
+    fn reset(&mut self) {
+        self.inner.reset();
+    }
+
+    fn snapshot(&mut self) {
+        self.inner.snapshot();
+    }
+
+    fn restore(&mut self) {
+        self.inner.restore();
+    }
+
+    fn forget_snapshot(&mut self) {
+        self.inner.forget_snapshot();
+    }
+
+    fn snapshot_bytes(&self) -> u64 {
+        self.inner.snapshot_bytes()
+    }
+
+    fn forward(
+        &mut self,
+        tokens: &[u32],
+        kv_len: u32,
+        probe: bool,
+    ) -> Result<PassSample, RunError> {
+        let start = Instant::now();
+        let sample = self.inner.forward(tokens, kv_len, probe)?;
+        let ns = start.elapsed().as_nanos() as f64;
+        self.watch.borrow_mut().passes.push((sample.n_tokens, kv_len, ns));
+        Ok(sample)
+    }
+
+    fn last_token(&self) -> u32 {
+        self.inner.last_token()
+    }
+
+    fn last_kernels(&self) -> Vec<KernelPass> {
+        self.inner.last_kernels()
+    }
+
+    fn take_recording(&mut self) -> Option<Recording> {
+        self.inner.take_recording()
+    }
+}
+
+/// A tokenizer that takes about as long as a real one, and times itself.
+struct Words {
+    watch: Rc<RefCell<Stopwatch>>,
+    n: u32,
+}
+
+impl TextCodec for Words {
+    fn encode(&mut self, text: &str) -> Vec<u32> {
+        let start = Instant::now();
+        let tokens = text
+            .split_whitespace()
+            .zip(0..)
+            .map(|(word, i)| {
+                word.bytes().fold(i, |a: u32, b| a.wrapping_mul(31) + u32::from(b)) % 9
+            })
+            .collect();
+        self.watch.borrow_mut().tokenize = start.elapsed().as_nanos() as f64;
+        tokens
+    }
+
+    fn next_text(&mut self, token: u32) -> String {
+        let start = Instant::now();
+        let mut text = String::new();
+        for i in 0..40 {
+            text = format!("{text}{}", (token + i) % 10);
+        }
+        self.n += 1;
+        self.watch.borrow_mut().detokenize += start.elapsed().as_nanos() as f64;
+        text
+    }
+
+    fn is_end(&self, _: u32) -> bool {
+        false
+    }
+}
+
+// ---- parts and kernels, against a reader that is timed by hand
+
+/// Times of each pass by kernel, of both readers.
+#[derive(Default)]
+struct Series {
+    profile: BTreeMap<Key, Vec<f64>>,
+    truth: BTreeMap<Key, Vec<f64>>,
+}
+
+/// Ratios of medians, one per round.
+type Ratios = BTreeMap<Key, Vec<(f64, f64)>>;
+
+fn kernels_in_turns(model: &ModelSpec, rounds: usize) {
+    let mut prefill = Ratios::new();
+    let mut decode = Ratios::new();
+    let mut calls = [BTreeMap::new(), BTreeMap::new()];
+    for round in 0..rounds {
+        let [in_prefill, in_decode] = run_round(model, round, &mut calls);
+        for (series, ratios) in [(in_prefill, &mut prefill), (in_decode, &mut decode)] {
+            for (key, profile) in series.profile {
+                let Some(truth) = series.truth.get(&key) else { continue };
+                let pair = (median(&profile).unwrap(), median(truth).unwrap());
+                ratios.entry(key).or_default().push(pair);
+            }
+        }
+    }
+    for (name, ratios, calls) in [("prefill", prefill, &calls[0]), ("decode", decode, &calls[1])] {
+        table(name, ratios, calls);
+    }
+}
+
+fn run_round(model: &ModelSpec, round: usize, calls: &mut [BTreeMap<Key, f64>; 2]) -> [Series; 2] {
+    let mut engine = engine();
+    let (mut ours, mut truth) = if round.is_multiple_of(2) {
+        let ours = engine.load(model).unwrap();
+        (ours, HandTimed::load(model).unwrap())
+    } else {
+        let truth = HandTimed::load(model).unwrap();
+        (engine.load(model).unwrap(), truth)
+    };
+    let mut sampler = LogitsProcessor::from_sampling(1, Sampling::All { temperature: 1.0 });
+    let prompt: Vec<u32> = (0..PROMPT).map(|i| i * 37 % model.shape.vocab_size).collect();
+    let empty = truth.caches();
+
+    // Repack, and let the allocator grow.
+    for _ in 0..2 {
+        ours.reset();
+        ours.forward(&prompt, 0, false).unwrap();
+        truth.restore(&empty);
+        truth.forward(&prompt, 0, &mut Times::new()).unwrap();
+    }
+    let mut all = [Series::default(), Series::default()];
+    for turn in 0..PROMPTS_PER_ROUND {
+        for which in [turn % 2, (turn + 1) % 2] {
+            if which == 0 {
+                ours.reset();
+                profiled(ours.as_mut(), &prompt, 0, &mut all[0], &mut calls[0]);
+            } else {
+                truth.restore(&empty);
+                timed(&mut truth, &prompt, 0, &mut sampler, &mut all[0]);
+            }
+        }
+    }
+    ours.snapshot();
+    let filled = truth.caches();
+    for turn in 0..STEPS_PER_ROUND {
+        for which in [turn % 2, (turn + 1) % 2] {
+            if which == 0 {
+                ours.restore();
+                profiled(ours.as_mut(), &[1], PROMPT, &mut all[1], &mut calls[1]);
+            } else {
+                truth.restore(&filled);
+                timed(&mut truth, &[1], PROMPT as usize, &mut sampler, &mut all[1]);
+            }
+        }
+    }
+    all
+}
+
+fn profiled(
+    model: &mut dyn LoadedModel,
+    tokens: &[u32],
+    kv_len: u32,
+    series: &mut Series,
+    calls: &mut BTreeMap<Key, f64>,
+) {
+    let sample = model.forward(tokens, kv_len, true).unwrap();
+    let mut times = Times::new();
+    calls.clear();
+    for slice in model.take_recording().unwrap().slices() {
+        let role = if slice.op == KernelOp::LmHead { None } else { slice.role };
+        *times.entry((slice.op, role)).or_insert(0.0) += slice.ns as f64;
+        *calls.entry((slice.op, role)).or_insert(0.0) += 1.0;
+    }
+    times.insert((KernelOp::Softmax, None), sample.softmax_ns as f64);
+    times.insert((KernelOp::Sampling, None), sample.sampling_ns as f64);
+    // `load` stands for the whole pass here: nothing else in a pass has that name.
+    times.insert((KernelOp::Load, None), sample.forward_ns as f64);
+    for (key, ns) in times {
+        series.profile.entry(key).or_default().push(ns);
+    }
+}
+
+fn timed(
+    model: &mut HandTimed,
+    tokens: &[u32],
+    kv_len: usize,
+    sampler: &mut LogitsProcessor,
+    series: &mut Series,
+) {
+    let mut times = Times::new();
+    let (logits, total) = model.forward(tokens, kv_len, &mut times).unwrap();
+    let start = Instant::now();
+    let mut drawn_from = start;
+    sampler.sample_f(&logits, |_| drawn_from = Instant::now()).unwrap();
+    let end = Instant::now();
+    times.insert((KernelOp::Softmax, None), (drawn_from - start).as_nanos() as f64);
+    times.insert((KernelOp::Sampling, None), (end - drawn_from).as_nanos() as f64);
+    times.insert((KernelOp::Load, None), total);
+    for (key, ns) in times {
+        series.truth.entry(key).or_default().push(ns);
+    }
+}
+
+/// One row per kernel: medians over the rounds, and alpha of the median ratio.
+fn table(phase: &str, ratios: Ratios, calls: &BTreeMap<Key, f64>) {
+    println!(
+        "| {phase}: kernel | calls | profile µs per call | by hand µs per call | alpha % | rounds, % |"
+    );
+    println!("|---|---:|---:|---:|---:|---|");
+    let mut rows: Vec<(Key, Vec<(f64, f64)>)> = ratios.into_iter().collect();
+    rows.sort_by(|a, b| b.1[0].1.total_cmp(&a.1[0].1));
+    for ((op, role), pairs) in rows {
+        let n = calls.get(&(op, role)).copied().unwrap_or(1.0);
+        let mid = |pick: fn(&(f64, f64)) -> f64| {
+            median(&pairs.iter().map(pick).collect::<Vec<_>>()).unwrap() / n
+        };
+        let (profile, truth) = (mid(|p| p.0), mid(|p| p.1));
+        let ratios: Vec<f64> = pairs.iter().map(|(a, b)| a / b).collect();
+        let ratio = median(&ratios).unwrap();
+        let name = match (op, role) {
+            (KernelOp::Load, _) => "**whole pass**".to_owned(),
+            (op, Some(role)) => format!("{}.{}", op.name(), role.gguf_stem()),
+            (op, None) => op.name().to_owned(),
+        };
+        let judged = if truth >= JUDGED_NS { "" } else { " (small)" };
+        let spread: Vec<String> =
+            ratios.iter().map(|r| format!("{:+.1}", (r - 1.0) * 100.0)).collect();
+        println!(
+            "| {name}{judged} | {n:.0} | {:.2} | {:.2} | {:.2} | {} |",
+            profile / 1e3,
+            truth / 1e3,
+            alpha(ratio, 1.0),
+            spread.join(" ")
+        );
+    }
+    println!();
+}
