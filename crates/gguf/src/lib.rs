@@ -19,6 +19,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod arrays;
 mod error;
 mod header;
 mod model;
@@ -28,6 +29,7 @@ mod value;
 pub mod mix;
 pub mod synth;
 
+pub use arrays::{FullArray, read_arrays};
 pub use error::GgufError;
 pub use header::{GgufHeader, TensorInfo};
 pub use model::{SUPPORTED_ARCHITECTURES, family_of, model_of_header, read_model};

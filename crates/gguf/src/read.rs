@@ -20,7 +20,7 @@ const DEEPEST_ARRAY: u32 = 4;
 /// Most elements of an array of strings or arrays: 60 times the largest vocabulary in use.
 const MOST_ELEMENTS: u64 = 1 << 24;
 /// Longest key or tensor name (`docs/gguf.md` of ggml).
-const LONGEST_NAME: u64 = 65_535;
+pub(crate) const LONGEST_NAME: u64 = 65_535;
 /// Longest text that is kept: chat templates are some 10 KB.
 const LONGEST_TEXT: u64 = 1 << 20;
 /// Most metadata keys, and most tensors: the largest real files have some thousands.
@@ -38,18 +38,13 @@ const MOST_DIMS: u32 = 4;
 /// Not a little-endian GGUF of version 2 or 3; truncated; a declared length that the file cannot
 /// hold; a tensor table that contradicts itself or the file's size.
 pub fn read_header(reader: &mut (impl Read + Seek)) -> Result<GgufHeader, GgufError> {
-    let file_bytes = reader.seek(SeekFrom::End(0)).map_err(GgufError::Io)?;
-    reader.seek(SeekFrom::Start(0)).map_err(GgufError::Io)?;
-    let mut source =
-        Source { reader: BufReader::with_capacity(1 << 16, reader), at: 0, file_bytes };
-    let version = read_version(&mut source)?;
-    let n_tensors = source.count("the tensor count", SMALLEST_TENSOR)?;
-    let n_entries = source.count("the metadata count", SMALLEST_ENTRY)?;
+    let (mut source, version, n_tensors, n_entries) = open(reader)?;
     let metadata = read_metadata(&mut source, n_entries)?;
     let mut tensors = Vec::new();
     for _ in 0..n_tensors {
         tensors.push(read_tensor(&mut source)?);
     }
+    let file_bytes = source.file_bytes;
     let mut header = GgufHeader {
         version,
         metadata,
@@ -64,10 +59,24 @@ pub fn read_header(reader: &mut (impl Read + Seek)) -> Result<GgufHeader, GgufEr
     Ok(header)
 }
 
+/// Reads up to the first metadata entry: the version, the number of tensors and of entries.
+pub(crate) fn open<R: Read + Seek>(
+    reader: &mut R,
+) -> Result<(Source<&mut R>, u32, u64, u64), GgufError> {
+    let file_bytes = reader.seek(SeekFrom::End(0)).map_err(GgufError::Io)?;
+    reader.seek(SeekFrom::Start(0)).map_err(GgufError::Io)?;
+    let mut source =
+        Source { reader: BufReader::with_capacity(1 << 16, reader), at: 0, file_bytes };
+    let version = read_version(&mut source)?;
+    let n_tensors = source.count("the tensor count", SMALLEST_TENSOR)?;
+    let n_entries = source.count("the metadata count", SMALLEST_ENTRY)?;
+    Ok((source, version, n_tensors, n_entries))
+}
+
 /// A reader that knows where it is and how much is left.
-struct Source<R: Read + Seek> {
+pub(crate) struct Source<R: Read + Seek> {
     reader: BufReader<R>,
-    at: u64,
+    pub(crate) at: u64,
     file_bytes: u64,
 }
 
@@ -96,17 +105,27 @@ impl<R: Read + Seek> Source<R> {
 
     /// A number of things of at least `smallest` bytes each.
     fn count(&mut self, what: &'static str, smallest: u64) -> Result<u64, GgufError> {
+        self.count_up_to(what, smallest, MOST_ENTRIES)
+    }
+
+    /// As [`Source::count`], with a limit.
+    pub(crate) fn count_up_to(
+        &mut self,
+        what: &'static str,
+        smallest: u64,
+        limit: u64,
+    ) -> Result<u64, GgufError> {
         let at = self.at;
         let declared = self.u64(what)?;
         let remaining = self.remaining();
         if declared > remaining / smallest {
             return Err(GgufError::DeclaredTooLong { what, at, declared, remaining });
         }
-        under_limit(what, at, declared, MOST_ENTRIES)
+        under_limit(what, at, declared, limit)
     }
 
     /// A length-prefixed text.
-    fn text(&mut self, what: &'static str, limit: u64) -> Result<String, GgufError> {
+    pub(crate) fn text(&mut self, what: &'static str, limit: u64) -> Result<String, GgufError> {
         let at = self.at;
         let declared = self.u64(what)?;
         let remaining = self.remaining();
@@ -132,7 +151,12 @@ impl<R: Read + Seek> Source<R> {
     }
 }
 
-fn under_limit(what: &'static str, at: u64, declared: u64, limit: u64) -> Result<u64, GgufError> {
+pub(crate) fn under_limit(
+    what: &'static str,
+    at: u64,
+    declared: u64,
+    limit: u64,
+) -> Result<u64, GgufError> {
     if declared > limit {
         return Err(GgufError::OverLimit { what, at, declared, limit });
     }
@@ -178,12 +202,15 @@ fn read_metadata<R: Read + Seek>(
     Ok(metadata)
 }
 
-fn read_type<R: Read + Seek>(source: &mut Source<R>, key: &str) -> Result<ValueType, GgufError> {
+pub(crate) fn read_type<R: Read + Seek>(
+    source: &mut Source<R>,
+    key: &str,
+) -> Result<ValueType, GgufError> {
     let id = source.u32("a metadata type")?;
     ValueType::from_id(id).ok_or_else(|| GgufError::UnknownValueType { key: key.to_owned(), id })
 }
 
-fn read_value<R: Read + Seek>(
+pub(crate) fn read_value<R: Read + Seek>(
     source: &mut Source<R>,
     key: &str,
     value_type: ValueType,
