@@ -16,6 +16,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,7 @@ use foretoken_spec::{
     PassSample, Phase, ReferenceSample, TimedPass, Workload,
 };
 use foretoken_stats::median;
+use foretoken_tokenize::{DecodeStream, Tokenizer};
 
 use hand_timed::{HandTimed, Key, Times};
 
@@ -86,7 +88,11 @@ struct Stopwatch {
 fn phases_in_the_run(model: &ModelSpec) {
     let watch = Rc::new(RefCell::new(Stopwatch::default()));
     let mut engine = Watched { inner: engine(), watch: Rc::clone(&watch) };
-    let text = vec!["word"; PROMPT as usize].join(" ");
+    let path =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tokenizers/spm-llama.gguf");
+    let tokenizer: &'static Tokenizer =
+        Box::leak(Box::new(Tokenizer::from_gguf(Path::new(path)).unwrap().unwrap()));
+    let text = "Why is the sky blue? ".repeat(PROMPT as usize / 16);
     let plan = ProfilePlan {
         model,
         prompt: ProfilePrompt::Text(text),
@@ -256,34 +262,27 @@ impl LoadedModel for WatchedModel {
     }
 }
 
-/// A tokenizer that takes about as long as a real one, and times itself.
+/// A real tokenizer that times itself.
 struct Words {
     watch: Rc<RefCell<Stopwatch>>,
-    n: u32,
+    tokenizer: &'static Tokenizer,
+    text: DecodeStream<'static>,
 }
 
 impl TextCodec for Words {
     fn encode(&mut self, text: &str) -> Vec<u32> {
         let start = Instant::now();
-        let tokens = text
-            .split_whitespace()
-            .zip(0..)
-            .map(|(word, i)| {
-                word.bytes().fold(i, |a: u32, b| a.wrapping_mul(31) + u32::from(b)) % 9
-            })
-            .collect();
-        self.watch.borrow_mut().tokenize = start.elapsed().as_nanos() as f64;
+        let tokens = self.tokenizer.encode(text);
+        let ns = start.elapsed().as_nanos() as f64;
+        self.watch.borrow_mut().tokenize = ns;
         tokens
     }
 
     fn next_text(&mut self, token: u32) -> String {
         let start = Instant::now();
-        let mut text = String::new();
-        for i in 0..40 {
-            text = format!("{text}{}", (token + i) % 10);
-        }
-        self.n += 1;
-        self.watch.borrow_mut().detokenize += start.elapsed().as_nanos() as f64;
+        let text = self.text.push(token % self.tokenizer.vocab_size() as u32);
+        let ns = start.elapsed().as_nanos() as f64;
+        self.watch.borrow_mut().detokenize += ns;
         text
     }
 

@@ -42,7 +42,6 @@ pub struct HandTimed {
     cos: Tensor,
     sin: Tensor,
     neg_inf: Tensor,
-    masks: BTreeMap<(usize, usize), Tensor>,
     heads: (usize, usize, usize),
     eps: f32,
 }
@@ -84,7 +83,6 @@ impl HandTimed {
             cos: angles.cos()?,
             sin: angles.sin()?,
             neg_inf: Tensor::new(f32::NEG_INFINITY, &Device::Cpu)?,
-            masks: BTreeMap::new(),
             heads: (shape.n_heads as usize, shape.n_kv_heads as usize, d),
             eps: shape.rms_norm_eps,
         })
@@ -118,14 +116,8 @@ impl HandTimed {
         let input = Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?;
         let mask = match n {
             1 => None,
-            _ => Some(match self.masks.get(&(n, kv_len)) {
-                Some(mask) => mask.clone(),
-                None => {
-                    let mask = build_causal_mask(n, kv_len, &Device::Cpu)?;
-                    self.masks.insert((n, kv_len), mask.clone());
-                    mask
-                }
-            }),
+            // The reader keeps masks, but a fresh prompt finds none.
+            _ => Some(build_causal_mask(n, kv_len, &Device::Cpu)?),
         };
         clock.book(Op::Input, None);
         let mut x = self.embedding.forward(&input)?;
@@ -188,6 +180,8 @@ impl HandTimed {
             clock.book(Op::Matmul, Some(TensorRole::FfnDown));
             x = (down + &sum)?;
             clock.book(Op::Residual, None);
+            drop((residual, sum, normed, gate, product));
+            clock.book(Op::Uncovered, None);
         }
         let x = candle_nn::ops::rms_norm(&x, &self.norm, self.eps)?;
         clock.book(Op::RmsNorm, Some(TensorRole::OutputNorm));
