@@ -101,8 +101,10 @@ fn phases_in_the_run(model: &ModelSpec) {
         pair_budget: Duration::from_millis(1),
         tool: tool_info("bench"),
     };
-    let mut open =
-        || Ok(Some(Box::new(Words { watch: Rc::clone(&watch), n: 0 }) as Box<dyn TextCodec>));
+    let mut open = || {
+        let (watch, text) = (Rc::clone(&watch), tokenizer.decode_stream());
+        Ok(Some(Box::new(Words { watch, tokenizer, text }) as Box<dyn TextCodec>))
+    };
     let timeline = run_profile(&mut engine, &plan, &mut open, &mut |_| {}, &|| false).unwrap();
     let watch = watch.borrow();
     let sum =
