@@ -45,21 +45,19 @@ pub fn run(args: &ProfileArgs, output: &Output) -> anyhow::Result<Outcome> {
     let [model] = models.as_slice() else { bail!("name one model") };
     let prompt = prompt(args, model)?;
     check(args, model, &prompt)?;
-    let old = args.against.as_deref().map(read_profile).transpose()?;
-    for path in [&args.trace, &args.out].into_iter().flatten() {
-        check_writable(path)?;
-    }
+    let old = args.against.as_deref().map(read_comparable).transpose()?;
+    check_places(args)?;
     run_here(&args.run)?;
     let calibration = calibration(args, output)?;
 
     let timeline = profile(args, model, prompt, output)?;
-    let mut report = profile_of(&timeline, args.overhead_budget);
-    if let Some(old) = &old {
-        report.comparison = Some(compare(old, &report, args.fail_above)?);
-    }
     if let Some(path) = &args.trace {
         save_trace(path, &timeline, calibration.as_ref())?;
         output.note(&format!("trace: {} (opens in https://ui.perfetto.dev)", path.display()));
+    }
+    let mut report = profile_of(&timeline, args.overhead_budget);
+    if let Some(old) = &old {
+        report.comparison = Some(compare(old, &report, args.fail_above)?);
     }
     if let Some(path) = &args.out {
         save(path, &report)?;
@@ -106,11 +104,54 @@ fn check(args: &ProfileArgs, model: &ModelSpec, prompt: &ProfilePrompt) -> anyho
     let workload = Workload::new(prompt_tokens, args.generate, 0)?;
     if matches!(prompt, ProfilePrompt::Tokens(_)) {
         check_workload(&workload)?;
-        if let Some(problem) = beyond_context(model, &workload) {
-            return Err(Hinted::new(problem, "shorten --prompt or --gen").into());
+        if beyond_context(model, &workload).is_some() {
+            let message = format!(
+                "prompt {prompt_tokens} + gen {} is beyond the context of {} ({} tokens)",
+                args.generate, model.name, model.shape.context_length
+            );
+            return Err(Hinted::new(message, "shorten --prompt or --gen").into());
         }
     }
     check_fits(model, [&workload], &device_info())
+}
+
+/// An older profile that has something to compare with.
+fn read_comparable(path: &Path) -> anyhow::Result<ProfileReport> {
+    let old = read_profile(path)?;
+    compare(&old, &old, None)
+        .with_context(|| format!("{} cannot be compared with", path.display()))?;
+    Ok(old)
+}
+
+/// Refuses places that cannot be written, and those where what the run needs would be lost.
+fn check_places(args: &ProfileArgs) -> anyhow::Result<()> {
+    let calibration = args.calibration.as_deref().map(Path::new);
+    let inputs = [Some(Path::new(&args.model)), args.prompt_file.as_deref(), calibration];
+    // A profile may take the place of the one that it is compared with.
+    let outputs = [("--trace", &args.trace, args.against.as_deref()), ("--out", &args.out, None)];
+    for (name, path, against) in outputs {
+        let Some(path) = path else { continue };
+        if inputs.into_iter().chain([against]).flatten().any(|input| is_same_file(path, input)) {
+            let message = format!("{name} {} would write over what is read", path.display());
+            return Err(Hinted::new(message, "give another file name").into());
+        }
+        check_writable(path)?;
+    }
+    match (&args.trace, &args.out) {
+        (Some(trace), Some(out)) if trace == out || is_same_file(trace, out) => {
+            let message = format!("--trace and --out are the same file {}", out.display());
+            Err(Hinted::new(message, "give each its own").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether both exist and are one regular file.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b && a.is_file(),
+        _ => false,
+    }
 }
 
 /// The calibration of the predicted track: the one asked for, else this machine's where there is
@@ -160,7 +201,22 @@ fn profile(
     live.finish();
     let warnings = tokenizer.get().map(Tokenizer::warnings).unwrap_or_default();
     timeline.warnings.extend(warnings.iter().cloned());
+    timeline.warnings.extend(left_the_context(model, &timeline));
     Ok(timeline)
+}
+
+/// The warning about a run that went on after the end of the context. How many tokens a text has
+/// is not known before, so it is not refused.
+fn left_the_context(model: &ModelSpec, timeline: &Timeline) -> Option<String> {
+    let limit = model.shape.context_length;
+    let last = timeline.passes.last()?;
+    let reached = last.sample.kv_len + last.sample.n_tokens;
+    (reached > limit).then(|| {
+        format!(
+            "the run reached {reached} tokens, beyond the context of {} ({limit} tokens)",
+            model.name
+        )
+    })
 }
 
 /// The tokenizer of a real file, kept in `place`.
