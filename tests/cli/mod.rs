@@ -8,6 +8,7 @@ mod help;
 mod inspect;
 mod measure;
 mod predict;
+mod profile;
 mod schema;
 mod synth;
 mod validate;
