@@ -224,18 +224,35 @@ fn width_of(sheet: &Sheet, column: usize) -> usize {
     cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
 }
 
-fn phase_sheet(report: &ProfileReport) -> Sheet {
-    let headers = ["phase", ">calls", ">per call", ">part ms", ">share", ">ms", ">share", ""];
-    let mut sheet = Sheet::new("phases", &headers);
-    let decimals = decimals(report.wall_ms);
+/// The phases whose sum with what is unaccounted is the wall time, prefill and decode first.
+fn whole_phases(report: &ProfileReport) -> Vec<&PhaseRow> {
     let is_whole = |row: &&PhaseRow| {
         row.phase.is_sum() || (row.prefill_ms.is_none() && row.decode_ms.is_none())
     };
     let mut wholes: Vec<&PhaseRow> = report.phases.iter().filter(is_whole).collect();
     wholes.sort_by_key(|row| (!row.phase.is_sum(), row.phase));
+    wholes
+}
 
-    let times = wholes.iter().map(|row| row.ms).chain([report.unaccounted_ms]);
-    let times: Vec<f64> = times.collect();
+/// Their times, and what is unaccounted.
+fn whole_times(report: &ProfileReport, wholes: &[&PhaseRow]) -> impl Iterator<Item = f64> {
+    wholes.iter().map(|row| row.ms).chain([report.unaccounted_ms])
+}
+
+/// Time of a phase as the phases' own table prints it.
+fn printed_ms(report: &ProfileReport, phase: ProfilePhase) -> Option<f64> {
+    let wholes = whole_phases(report);
+    let times: Vec<f64> = whole_times(report, &wholes).collect();
+    let printed = apportioned(&times, report.wall_ms, decimals(report.wall_ms));
+    wholes.iter().position(|row| row.phase == phase).map(|i| printed[i])
+}
+
+fn phase_sheet(report: &ProfileReport) -> Sheet {
+    let headers = ["phase", ">calls", ">per call", ">part ms", ">share", ">ms", ">share", ""];
+    let mut sheet = Sheet::new("phases", &headers);
+    let decimals = decimals(report.wall_ms);
+    let wholes = whole_phases(report);
+    let times: Vec<f64> = whole_times(report, &wholes).collect();
     let printed = apportioned(&times, report.wall_ms, decimals);
     let shares = percents(&times, report.wall_ms, 100.0);
     let longest = times.iter().copied().fold(0.0, f64::max);
@@ -452,7 +469,8 @@ impl Pass {
         let times: Vec<f64> = self.kernels.iter().map(|kernel| kernel.ms).collect();
         let whole = report.phases.iter().find(|row| row.phase == self.phase).map(|row| row.ms);
         // What the phases print, where that is the sum: both tables then show the same number.
-        let total = whole.filter(|ms| adds_up(&times, *ms, decimals)).unwrap_or(self.ms);
+        let is_whole = whole.is_some_and(|ms| adds_up(&times, ms, decimals));
+        let total = printed_ms(report, self.phase).filter(|_| is_whole).unwrap_or(self.ms);
         let ms = apportioned(&times, total, decimals);
         let shares = percents(&times, total, 100.0);
         for (i, kernel) in self.kernels.iter().enumerate() {
@@ -472,7 +490,7 @@ impl Pass {
         }
         let sum = |of: fn(&Kernel) -> Option<u64>| {
             let known = self.kernels.iter().filter_map(of);
-            giga(known.reduce(u64::saturating_add), total)
+            giga(known.reduce(u64::saturating_add), self.ms)
         };
         let mut cells = [const { String::new() }; 10];
         cells[0] = "sum".into();
@@ -806,14 +824,30 @@ mod tests {
         assert!((sum - total).abs() < 1e-6, "{}: {sum} is not {total}", sheet.title);
     }
 
+    fn scaled(factor: f64) -> ProfileReport {
+        let mut report = testing::profile();
+        report.wall_ms *= factor;
+        report.unaccounted_ms *= factor;
+        report.kernels.iter_mut().for_each(|row| row.ms *= factor);
+        for row in &mut report.phases {
+            let parts = [&mut row.prefill_ms, &mut row.decode_ms].into_iter().flatten();
+            parts.chain([&mut row.ms]).for_each(|ms| *ms *= factor);
+        }
+        report
+    }
+
     #[test]
     fn the_printed_rows_add_up() {
-        let report = testing::profile();
-        let phases = phase_sheet(&report);
+        // Some of these are rounded one way by the nearest number and the other way by the sum.
+        (0..50).for_each(|i| assert_printed_rows_add_up(&scaled(1.0 + 0.0137 * f64::from(i))));
+    }
+
+    fn assert_printed_rows_add_up(report: &ProfileReport) {
+        let phases = phase_sheet(report);
         assert_adds_up(&phases, 5);
         assert_adds_up(&phases, 6);
         for phase in [ProfilePhase::Prefill, ProfilePhase::Decode] {
-            let kernels = Pass::new(&report, phase).sheet(&report);
+            let kernels = Pass::new(report, phase).sheet(report);
             assert_adds_up(&kernels, 3);
             assert_adds_up(&kernels, 5);
             let (sum, _) = column_and_total(&kernels, 3);
