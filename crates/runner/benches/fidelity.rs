@@ -4,8 +4,8 @@
 //!
 //! Two truths. Whole phases: a stopwatch outside the engine, around the very calls of the
 //! profiled run. Parts and kernels: a second reader of the same shapes with a clock around every
-//! call and nothing of the profiler in it, run in turns with profiled passes over fresh loads of
-//! both, because where weights lie in memory moves a kernel by a percent or two.
+//! call and nothing of the profiler in it, run in turns with profiled passes. Each round is a
+//! process of its own, because where weights lie in memory moves a kernel by a percent or two.
 
 #![allow(
     clippy::print_stdout,
@@ -17,6 +17,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ use foretoken_runner::{
 };
 use foretoken_spec::{
     Allocator, AttentionSplit, CounterSample, DeviceInfo, EngineInfo, KernelOp, ModelSpec, Pass,
-    PassSample, Phase, ReferenceSample, TimedPass, Workload,
+    PassSample, Phase, ReferenceSample, TensorRole, TimedPass, Workload,
 };
 use foretoken_stats::median;
 use foretoken_tokenize::{DecodeStream, Tokenizer};
@@ -42,11 +43,14 @@ mod models;
 const PROMPT: u32 = 128;
 const STEPS: u32 = 64;
 /// Passes over the prompt in each round, of each reader.
-const PROMPTS_PER_ROUND: usize = 4;
+const PROMPTS_PER_ROUND: usize = 10;
 /// Decode steps in each round, of each reader.
 const STEPS_PER_ROUND: usize = 30;
 /// Kernels above this are judged.
 const JUDGED_NS: f64 = 50_000.0;
+
+/// Tells a process which round it is to run.
+const ROUND: &str = "FORETOKEN_FIDELITY_ROUND";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -57,10 +61,15 @@ fn main() {
             || arguments.iter().any(|a| a == name)
     };
     for (name, model) in [("smollm2", models::smollm2_135m()), ("tinyllama", models::tinyllama())] {
-        if wants(name) {
+        if !wants(name) {
+            continue;
+        }
+        if let Ok(round) = std::env::var(ROUND) {
+            print_round(&model, round.parse().unwrap());
+        } else {
             println!("## {} {}\n", model.name, model.quant);
-            phases_in_the_run(&model);
-            kernels_in_turns(&model, rounds);
+            let after_pass = kernels_in_turns(name, rounds);
+            phases_in_the_run(&model, after_pass);
         }
     }
 }
@@ -85,7 +94,8 @@ struct Stopwatch {
     passes: Vec<(u32, u32, f64)>,
 }
 
-fn phases_in_the_run(model: &ModelSpec) {
+/// `after_pass`: softmax and draw of a token, in ns, as timed by hand.
+fn phases_in_the_run(model: &ModelSpec, after_pass: f64) {
     let watch = Rc::new(RefCell::new(Stopwatch::default()));
     let mut engine = Watched { inner: engine(), watch: Rc::clone(&watch) };
     let path =
@@ -135,6 +145,13 @@ fn phases_in_the_run(model: &ModelSpec) {
     row("tokenization", (sum(KernelOp::Tokenize), watch.tokenize));
     row("prefill with softmax and sampling (TTFT)", total(Some(Phase::Prefill)));
     row("decode with softmax and sampling (TPOT), all steps", total(Some(Phase::Decode)));
+    let alone = |phase: Phase| {
+        let passes: Vec<&TimedPass> = timeline.passes.iter().filter(|p| p.phase == phase).collect();
+        let profile: u64 = passes.iter().map(|p| p.sample.forward_ns).sum();
+        (profile as f64, total(Some(phase)).1 - passes.len() as f64 * after_pass)
+    };
+    row("prefill (stopwatch less softmax and sampling by hand)", alone(Phase::Prefill));
+    row("decode (stopwatch less softmax and sampling by hand)", alone(Phase::Decode));
     let detokenize: f64 = timeline.passes.iter().map(|p| p.detokenize_ns as f64).sum();
     row("detokenization", (detokenize, watch.detokenize));
     row("end to end", total(None));
@@ -305,26 +322,52 @@ struct Series {
 /// Ratios of medians, one per round.
 type Ratios = BTreeMap<Key, Vec<(f64, f64)>>;
 
-fn kernels_in_turns(model: &ModelSpec, rounds: usize) {
-    let mut prefill = Ratios::new();
-    let mut decode = Ratios::new();
-    let mut calls = [BTreeMap::new(), BTreeMap::new()];
+/// Calls in a pass by kernel.
+type Calls = BTreeMap<Key, f64>;
+
+/// A row of a round: phase, operation, role, calls, median of the profile and by hand, in ns.
+type RoundRow = (usize, KernelOp, Option<TensorRole>, f64, f64, f64);
+
+/// Prints both tables; returns what softmax and draw of a token take by hand, in ns.
+fn kernels_in_turns(name: &str, rounds: usize) -> f64 {
+    let mut ratios = [Ratios::new(), Ratios::new()];
+    let mut all_calls = [Calls::new(), Calls::new()];
     for round in 0..rounds {
-        let [in_prefill, in_decode] = run_round(model, round, &mut calls);
-        for (series, ratios) in [(in_prefill, &mut prefill), (in_decode, &mut decode)] {
-            for (key, profile) in series.profile {
-                let Some(truth) = series.truth.get(&key) else { continue };
-                let pair = (median(&profile).unwrap(), median(truth).unwrap());
-                ratios.entry(key).or_default().push(pair);
-            }
+        let exe = std::env::current_exe().unwrap();
+        let output = Command::new(exe).arg(name).env(ROUND, round.to_string()).output().unwrap();
+        assert!(output.status.success(), "round {round} failed");
+        let rows: Vec<RoundRow> = serde_json::from_slice(&output.stdout).unwrap();
+        for (phase, op, role, calls, profile, truth) in rows {
+            ratios[phase].entry((op, role)).or_default().push((profile, truth));
+            all_calls[phase].insert((op, role), calls);
         }
     }
-    for (name, ratios, calls) in [("prefill", prefill, &calls[0]), ("decode", decode, &calls[1])] {
-        table(name, ratios, calls);
-    }
+    let [prefill, decode] = ratios;
+    let by_hand = |op| {
+        let rounds: Vec<f64> = decode[&(op, None)].iter().map(|pair| pair.1).collect();
+        median(&rounds).unwrap()
+    };
+    let after_pass = by_hand(KernelOp::Softmax) + by_hand(KernelOp::Sampling);
+    table("prefill", prefill, &all_calls[0]);
+    table("decode", decode, &all_calls[1]);
+    after_pass
 }
 
-fn run_round(model: &ModelSpec, round: usize, calls: &mut [BTreeMap<Key, f64>; 2]) -> [Series; 2] {
+/// Runs a round and prints its rows as JSON.
+fn print_round(model: &ModelSpec, round: usize) {
+    let mut calls = [Calls::new(), Calls::new()];
+    let mut rows: Vec<RoundRow> = Vec::new();
+    for (phase, series) in run_round(model, round, &mut calls).into_iter().enumerate() {
+        for ((op, role), profile) in series.profile {
+            let Some(truth) = series.truth.get(&(op, role)) else { continue };
+            let n = calls[phase].get(&(op, role)).copied().unwrap_or(1.0);
+            rows.push((phase, op, role, n, median(&profile).unwrap(), median(truth).unwrap()));
+        }
+    }
+    println!("{}", serde_json::to_string(&rows).unwrap());
+}
+
+fn run_round(model: &ModelSpec, round: usize, calls: &mut [Calls; 2]) -> [Series; 2] {
     let mut engine = engine();
     let (mut ours, mut truth) = if round.is_multiple_of(2) {
         let ours = engine.load(model).unwrap();
@@ -377,7 +420,7 @@ fn profiled(
     tokens: &[u32],
     kv_len: u32,
     series: &mut Series,
-    calls: &mut BTreeMap<Key, f64>,
+    calls: &mut Calls,
 ) {
     let sample = model.forward(tokens, kv_len, true).unwrap();
     let mut times = Times::new();
@@ -418,7 +461,7 @@ fn timed(
 }
 
 /// One row per kernel: medians over the rounds, and alpha of the median ratio.
-fn table(phase: &str, ratios: Ratios, calls: &BTreeMap<Key, f64>) {
+fn table(phase: &str, ratios: Ratios, calls: &Calls) {
     println!(
         "| {phase}: kernel | calls | profile µs per call | by hand µs per call | alpha % | rounds, % |"
     );

@@ -245,7 +245,7 @@ struct LoadedCandle {
     load_ns: u64,
     kv_len: u32,
     token: u32,
-    recorded: Option<PassEvents>,
+    recorded: Option<Recorded>,
     delay: RunDelay,
 }
 
@@ -253,6 +253,23 @@ struct LoadedCandle {
 struct Saved {
     weights: ModelWeights,
     kv_len: u32,
+}
+
+/// A recording that is still where the probes left it, and the moments of its pass.
+struct Recorded {
+    number: u64,
+    start: Instant,
+    copy_start: Instant,
+    end: Instant,
+}
+
+impl Recorded {
+    /// `None` where another model's pass was recorded since.
+    fn read(&self) -> Option<PassEvents> {
+        let events = probe::events_of(self.number)?;
+        let Self { start, copy_start, end, .. } = *self;
+        Some(PassEvents { events, start, copy_start, end })
+    }
 }
 
 /// The moments of one forward pass, and its logits.
@@ -334,24 +351,16 @@ impl LoadedModel for LoadedCandle {
         let probed = probe && self.probing == Probing::Installed;
         self.recorded = None;
         self.delay.start();
-        if probed {
-            probe::start_recording();
-        }
+        let number = if probed { Some(probe::start_recording()) } else { None };
         let pass = self.run_forward(tokens, kv_len);
-        let events = if probed { probe::stop_recording() } else { Vec::new() };
+        probe::stop_recording();
         let pass = pass.map_err(failed)?;
         let (token, softmax, sampling) = self.sample(&pass.logits).map_err(failed)?;
         let taken = pass.end.duration_since(pass.start) + softmax + sampling;
         self.token = token;
         self.kv_len = kv_len.saturating_add(n_tokens);
-        if probed {
-            self.recorded = Some(PassEvents {
-                events,
-                start: pass.start,
-                copy_start: pass.copy_start,
-                end: pass.end,
-            });
-        }
+        let ForwardPass { start, copy_start, end, .. } = pass;
+        self.recorded = number.map(|number| Recorded { number, start, copy_start, end });
         Ok(PassSample {
             n_tokens,
             kv_len,
@@ -369,11 +378,12 @@ impl LoadedModel for LoadedCandle {
     }
 
     fn last_kernels(&self) -> Vec<KernelPass> {
-        self.recorded.as_ref().map_or_else(Vec::new, |pass| pass.self_times(&self.types))
+        let pass = self.recorded.as_ref().and_then(Recorded::read);
+        pass.map_or_else(Vec::new, |pass| pass.self_times(&self.types))
     }
 
     fn take_recording(&mut self) -> Option<Recording> {
-        let pass = self.recorded.take()?;
+        let pass = self.recorded.take()?.read()?;
         Some(Recording::of_events(pass, Rc::clone(&self.types)))
     }
 }

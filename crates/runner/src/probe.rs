@@ -83,6 +83,8 @@ struct RawEvent {
 
 thread_local! {
     static RECORDING: Cell<bool> = const { Cell::new(false) };
+    /// Recordings begun so far.
+    static NUMBER: Cell<u64> = const { Cell::new(0) };
     static EVENTS: RefCell<Vec<RawEvent>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -91,19 +93,30 @@ pub(crate) fn with_probes<T>(load: impl FnOnce() -> T) -> T {
     tracing::dispatcher::with_default(&Dispatch::new(Probes), load)
 }
 
-/// Starts recording on this thread.
-pub(crate) fn start_recording() {
+/// Starts recording on this thread; the number names the recording.
+pub(crate) fn start_recording() -> u64 {
     EVENTS.with_borrow_mut(|events| {
         events.clear();
         events.reserve(EVENTS_CAPACITY);
     });
+    let number = NUMBER.get() + 1;
+    NUMBER.set(number);
     RECORDING.set(true);
+    number
 }
 
-/// Stops recording and hands over what was recorded.
-pub(crate) fn stop_recording() -> Vec<SpanEvent> {
+/// Stops recording. What was recorded stays until the next recording begins: reading it takes
+/// time that the softmax after the pass should not wait for.
+pub(crate) fn stop_recording() {
     RECORDING.set(false);
-    EVENTS.with_borrow(|events| {
+}
+
+/// The events of a recording; `None` once another has begun.
+pub(crate) fn events_of(number: u64) -> Option<Vec<SpanEvent>> {
+    if NUMBER.get() != number {
+        return None;
+    }
+    Some(EVENTS.with_borrow(|events| {
         events
             .iter()
             .map(|e| SpanEvent {
@@ -112,7 +125,7 @@ pub(crate) fn stop_recording() -> Vec<SpanEvent> {
                 at: e.at,
             })
             .collect()
-    })
+    }))
 }
 
 /// Cost of recording one edge of a span, in ns: what `tracing` and the clock take, on this thread.
@@ -131,7 +144,7 @@ pub(crate) fn ns_per_event() -> f64 {
             drop(entered);
         }
         let ns = start.elapsed().as_nanos() as f64;
-        RECORDING.set(false);
+        stop_recording();
         best = best.min(ns / (2 * SPANS) as f64);
     }
     best
@@ -209,13 +222,17 @@ mod tests {
             )
         });
         drop(probed.enter());
-        start_recording();
+        let number = start_recording();
         drop(plain.enter());
         drop(foreign.enter());
         drop(probed.enter());
-        let events = stop_recording();
+        stop_recording();
         drop(probed.enter());
+        let events = events_of(number).unwrap();
         let seen: Vec<_> = events.iter().map(|e| (e.kind, e.edge)).collect();
         assert_eq!(seen, [(SpanKind::Attn, Edge::Enter), (SpanKind::Attn, Edge::Exit)]);
+        start_recording();
+        stop_recording();
+        assert!(events_of(number).is_none(), "another recording has taken its place");
     }
 }

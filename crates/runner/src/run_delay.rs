@@ -45,7 +45,9 @@ impl RunDelay {
         for (file, waited) in &mut self.threads {
             *waited = read_delay(file).unwrap_or(*waited);
         }
-        self.switches = involuntary_switches();
+        if self.threads.is_empty() {
+            self.switches = involuntary_switches();
+        }
     }
 
     /// Whether a thread waited for long since the start of a pass that took `pass`. Where the

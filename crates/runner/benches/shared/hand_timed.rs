@@ -110,7 +110,6 @@ impl HandTimed {
         use KernelOp as Op;
         let whole = Instant::now();
         let mut clock = Clock { times, last: whole };
-        let (n_heads, n_kv_heads, d) = self.heads;
         let n = tokens.len();
 
         let input = Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?;
@@ -122,66 +121,19 @@ impl HandTimed {
         clock.book(Op::Input, None);
         let mut x = self.embedding.forward(&input)?;
         clock.book(Op::Embedding, None);
+        let turn = Turn {
+            cos: self.cos.narrow(0, kv_len, n)?,
+            sin: self.sin.narrow(0, kv_len, n)?,
+            mask,
+            neg_inf: self.neg_inf.clone(),
+            heads: self.heads,
+            eps: self.eps,
+            n,
+            kv_len,
+        };
         for layer in &mut self.layers {
-            let residual = x;
-            let normed = candle_nn::ops::rms_norm(&residual, &layer.attn_norm, self.eps)?;
-            clock.book(Op::RmsNorm, Some(TensorRole::AttnNorm));
-            let q = layer.wq.forward(&normed)?;
-            clock.book(Op::Matmul, Some(TensorRole::AttnQ));
-            let k = layer.wk.forward(&normed)?;
-            clock.book(Op::Matmul, Some(TensorRole::AttnK));
-            let v = layer.wv.forward(&normed)?;
-            clock.book(Op::Matmul, Some(TensorRole::AttnV));
-            let q = q.reshape((1, n, n_heads, d))?.transpose(1, 2)?;
-            let k = k.reshape((1, n, n_kv_heads, d))?.transpose(1, 2)?;
-            let v = v.reshape((1, n, n_kv_heads, d))?.transpose(1, 2)?.contiguous()?;
-            clock.book(Op::AttentionLayout, None);
-            let (cos, sin) = (self.cos.narrow(0, kv_len, n)?, self.sin.narrow(0, kv_len, n)?);
-            let q = candle_nn::rotary_emb::rope_i(&q.contiguous()?, &cos, &sin)?;
-            let (cos, sin) = (self.cos.narrow(0, kv_len, n)?, self.sin.narrow(0, kv_len, n)?);
-            let k = candle_nn::rotary_emb::rope_i(&k.contiguous()?, &cos, &sin)?;
-            clock.book(Op::Rope, None);
-            let (k, v) = match &layer.cache {
-                Some((old_k, old_v)) if kv_len > 0 => {
-                    (Tensor::cat(&[old_k, &k], 2)?, Tensor::cat(&[old_v, &v], 2)?)
-                }
-                _ => (k, v),
-            };
-            layer.cache = Some((k.clone(), v.clone()));
-            let k = repeat_kv(k, n_heads / n_kv_heads)?;
-            let v = repeat_kv(v, n_heads / n_kv_heads)?;
-            let scores = (q.matmul(&k.t()?)? / (d as f64).sqrt())?;
-            let scores = match &mask {
-                Some(mask) => mask
-                    .broadcast_as(scores.shape())?
-                    .where_cond(&self.neg_inf.broadcast_as(scores.shape())?, &scores)?,
-                None => scores,
-            };
-            let weights = candle_nn::ops::softmax_last_dim(&scores)?;
-            let y = weights.matmul(&v.contiguous()?)?;
-            let y = y.transpose(1, 2)?.reshape((1, n, n_heads * d))?;
-            clock.book(Op::Attention, None);
-            let y = layer.wo.forward(&y)?;
-            clock.book(Op::Matmul, Some(TensorRole::AttnOutput));
-            // The reader frees the temporaries of attention here.
-            drop((q, k, v, scores, weights));
-            clock.book(Op::Uncovered, None);
-            let sum = (y + &residual)?;
-            clock.book(Op::Residual, None);
-            let normed = candle_nn::ops::rms_norm(&sum, &layer.ffn_norm, self.eps)?;
-            clock.book(Op::RmsNorm, Some(TensorRole::FfnNorm));
-            let gate = layer.gate.forward(&normed)?;
-            clock.book(Op::Matmul, Some(TensorRole::FfnGate));
-            let up = layer.up.forward(&normed)?;
-            clock.book(Op::Matmul, Some(TensorRole::FfnUp));
-            let product = (candle_nn::ops::silu(&gate)? * up)?;
-            clock.book(Op::Activation, None);
-            let down = layer.down.forward(&product)?;
-            clock.book(Op::Matmul, Some(TensorRole::FfnDown));
-            x = (down + &sum)?;
-            clock.book(Op::Residual, None);
-            drop((residual, sum, normed, gate, product));
-            clock.book(Op::Uncovered, None);
+            let sum = layer.attention(x, &turn, &mut clock)?;
+            x = layer.feed_forward(sum, &turn, &mut clock)?;
         }
         let x = candle_nn::ops::rms_norm(&x, &self.norm, self.eps)?;
         clock.book(Op::RmsNorm, Some(TensorRole::OutputNorm));
@@ -194,6 +146,101 @@ impl HandTimed {
         let total = clock.last.duration_since(whole).as_nanos() as f64;
         drop(std::hint::black_box(on_host));
         Ok((logits, total))
+    }
+}
+
+/// What all layers share in a pass.
+struct Turn {
+    cos: Tensor,
+    sin: Tensor,
+    mask: Option<Tensor>,
+    neg_inf: Tensor,
+    heads: (usize, usize, usize),
+    eps: f32,
+    n: usize,
+    kv_len: usize,
+}
+
+impl Layer {
+    fn attention(
+        &mut self,
+        residual: Tensor,
+        turn: &Turn,
+        clock: &mut Clock<'_>,
+    ) -> Result<Tensor> {
+        use KernelOp as Op;
+        let normed = candle_nn::ops::rms_norm(&residual, &self.attn_norm, turn.eps)?;
+        clock.book(Op::RmsNorm, Some(TensorRole::AttnNorm));
+        let y = self.heads(&normed, turn, clock)?;
+        clock.book(Op::Uncovered, None);
+        let y = self.wo.forward(&y)?;
+        clock.book(Op::Matmul, Some(TensorRole::AttnOutput));
+        let sum = (y + &residual)?;
+        clock.book(Op::Residual, None);
+        Ok(sum)
+    }
+
+    fn heads(&mut self, normed: &Tensor, turn: &Turn, clock: &mut Clock<'_>) -> Result<Tensor> {
+        use KernelOp as Op;
+        let (n_heads, n_kv_heads, d) = turn.heads;
+        let n = turn.n;
+        let q = self.wq.forward(normed)?;
+        clock.book(Op::Matmul, Some(TensorRole::AttnQ));
+        let k = self.wk.forward(normed)?;
+        clock.book(Op::Matmul, Some(TensorRole::AttnK));
+        let v = self.wv.forward(normed)?;
+        clock.book(Op::Matmul, Some(TensorRole::AttnV));
+        let q = q.reshape((1, n, n_heads, d))?.transpose(1, 2)?;
+        let k = k.reshape((1, n, n_kv_heads, d))?.transpose(1, 2)?;
+        let v = v.reshape((1, n, n_kv_heads, d))?.transpose(1, 2)?.contiguous()?;
+        clock.book(Op::AttentionLayout, None);
+        let q = candle_nn::rotary_emb::rope_i(&q.contiguous()?, &turn.cos, &turn.sin)?;
+        let k = candle_nn::rotary_emb::rope_i(&k.contiguous()?, &turn.cos, &turn.sin)?;
+        clock.book(Op::Rope, None);
+        let (k, v) = match &self.cache {
+            Some((old_k, old_v)) if turn.kv_len > 0 => {
+                (Tensor::cat(&[old_k, &k], 2)?, Tensor::cat(&[old_v, &v], 2)?)
+            }
+            _ => (k, v),
+        };
+        self.cache = Some((k.clone(), v.clone()));
+        let y = {
+            let k = repeat_kv(k, n_heads / n_kv_heads)?;
+            let v = repeat_kv(v, n_heads / n_kv_heads)?;
+            let scores = (q.matmul(&k.t()?)? / (d as f64).sqrt())?;
+            let scores = match &turn.mask {
+                Some(mask) => mask
+                    .broadcast_as(scores.shape())?
+                    .where_cond(&turn.neg_inf.broadcast_as(scores.shape())?, &scores)?,
+                None => scores,
+            };
+            let weights = candle_nn::ops::softmax_last_dim(&scores)?;
+            weights.matmul(&v.contiguous()?)?
+        };
+        let y = y.transpose(1, 2)?.reshape((1, n, n_heads * d))?;
+        clock.book(Op::Attention, None);
+        Ok(y)
+    }
+
+    fn feed_forward(&self, sum: Tensor, turn: &Turn, clock: &mut Clock<'_>) -> Result<Tensor> {
+        use KernelOp as Op;
+        // The sum before attention is freed here.
+        clock.book(Op::Uncovered, None);
+        let normed = candle_nn::ops::rms_norm(&sum, &self.ffn_norm, turn.eps)?;
+        clock.book(Op::RmsNorm, Some(TensorRole::FfnNorm));
+        let gate = self.gate.forward(&normed)?;
+        clock.book(Op::Matmul, Some(TensorRole::FfnGate));
+        let up = self.up.forward(&normed)?;
+        clock.book(Op::Matmul, Some(TensorRole::FfnUp));
+        let product = (candle_nn::ops::silu(&gate)? * up)?;
+        clock.book(Op::Activation, None);
+        let down = self.down.forward(&product)?;
+        clock.book(Op::Matmul, Some(TensorRole::FfnDown));
+        let x = (down + &sum)?;
+        clock.book(Op::Residual, None);
+        drop((sum, normed, gate, product));
+        clock.book(Op::Uncovered, None);
+        Ok(x)
     }
 }
 
