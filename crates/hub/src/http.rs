@@ -1,11 +1,14 @@
 //! One request: redirects, the token, repetitions, and what a status means.
 
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Uri};
+use ureq::tls::{PemItem, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
+use crate::cache::io_error;
 use crate::{HubError, Settings};
 
 /// Most requests for one thing; hubs repeat what fails in passing.
@@ -70,6 +73,10 @@ impl Http {
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(settings.patience))
             .timeout_per_read(Some(settings.patience));
+        let builder = match &settings.certificates {
+            Some(path) => builder.tls_config(trusting(path)?),
+            None => builder,
+        };
         let builder = if is_loopback(&origin) { builder.proxy(None) } else { builder };
         Ok(Self { agent: builder.build().into(), settings, origin })
     }
@@ -297,6 +304,21 @@ fn one_line(error: &dyn std::fmt::Display) -> String {
     text.lines().next().unwrap_or_default().trim().trim_start_matches("io: ").to_owned()
 }
 
+/// Trust in the certificates of a file.
+fn trusting(path: &Path) -> Result<TlsConfig, HubError> {
+    let pem = std::fs::read(path).map_err(|error| io_error(path, error))?;
+    let roots = parse_pem(&pem).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    });
+    let roots: Vec<_> = roots.collect();
+    if roots.is_empty() {
+        let problem = format!("{} holds no certificate", path.display());
+        return Err(HubError::Setting { variable: "SSL_CERT_FILE", problem });
+    }
+    Ok(TlsConfig::builder().root_certs(roots.into()).build())
+}
+
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
@@ -349,6 +371,19 @@ fn join(from: &str, to: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn certificates_come_from_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("roots.pem");
+        assert!(matches!(trusting(&path), Err(HubError::Io { .. })));
+        std::fs::write(&path, "no certificate").unwrap();
+        assert!(trusting(&path).unwrap_err().to_string().contains("holds no certificate"));
+        // The shape of a certificate is not looked at before a connection needs it.
+        let pem = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+        std::fs::write(&path, pem).unwrap();
+        assert!(trusting(&path).is_ok());
+    }
 
     #[test]
     fn origins_differ_by_scheme_host_and_port() {

@@ -16,6 +16,9 @@ pub struct Settings {
     pub token: Option<String>,
     /// The folder of the cache, `…/huggingface/hub`.
     pub cache: PathBuf,
+    /// A file of certificates (PEM) to trust in place of the usual ones, for networks whose proxy
+    /// signs for everyone.
+    pub certificates: Option<PathBuf>,
     /// Use what is on the disk and ask no server.
     pub offline: bool,
     /// Wait before the first repetition of a failed request; it doubles.
@@ -69,6 +72,10 @@ impl Settings {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token,
             cache,
+            certificates: ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"]
+                .into_iter()
+                .find_map(path)
+                .filter(|path| path.is_file()),
             offline: is_set("HF_HUB_OFFLINE") || is_set("TRANSFORMERS_OFFLINE"),
             first_wait: Duration::from_millis(500),
             patience: Duration::from_secs(30),

@@ -121,6 +121,7 @@ impl Server {
             endpoint: self.url.clone(),
             token: None,
             cache: cache.to_owned(),
+            certificates: None,
             offline: false,
             first_wait: Duration::from_millis(1),
             patience: Duration::from_secs(20),
