@@ -17,14 +17,19 @@ use crate::usage::process_usage;
 const PREEMPTED_SHARE: f64 = 0.02;
 
 /// Waiting times of the threads that existed at the last [`RunDelay::refresh`].
+///
+/// A reading takes microseconds, so there is one between two passes, not two: what a thread waited
+/// since the pass before counts as well.
 pub(crate) struct RunDelay {
     threads: Vec<(File, u64)>,
     switches: u64,
+    /// Whether the last pass left a reading to begin the next with.
+    is_fresh: bool,
 }
 
 impl RunDelay {
     pub(crate) fn new() -> Self {
-        let mut delay = Self { threads: Vec::new(), switches: 0 };
+        let mut delay = Self { threads: Vec::new(), switches: 0, is_fresh: false };
         delay.refresh();
         delay
     }
@@ -38,12 +43,13 @@ impl RunDelay {
             .filter_map(|task| File::open(task.join("schedstat")).ok())
             .map(|file| (file, 0))
             .collect();
+        self.is_fresh = false;
     }
 
     /// Begins a pass.
     pub(crate) fn start(&mut self) {
-        for (file, waited) in &mut self.threads {
-            *waited = read_delay(file).unwrap_or(*waited);
+        if !std::mem::take(&mut self.is_fresh) {
+            self.longest_wait();
         }
         if self.threads.is_empty() {
             self.switches = involuntary_switches();
@@ -52,16 +58,21 @@ impl RunDelay {
 
     /// Whether a thread waited for long since the start of a pass that took `pass`. Where the
     /// system does not tell waiting times, any involuntary context switch says so.
-    pub(crate) fn was_preempted(&self, pass: Duration) -> bool {
-        let longest = self
-            .threads
-            .iter()
-            .filter_map(|(file, before)| Some(read_delay(file)?.saturating_sub(*before)))
-            .max();
-        match longest {
+    pub(crate) fn was_preempted(&mut self, pass: Duration) -> bool {
+        self.is_fresh = true;
+        match self.longest_wait() {
             Some(ns) => ns as f64 > PREEMPTED_SHARE * pass.as_nanos() as f64,
             None => involuntary_switches() > self.switches,
         }
+    }
+
+    /// Longest wait of a thread since the last reading.
+    fn longest_wait(&mut self) -> Option<u64> {
+        let waits = self.threads.iter_mut().filter_map(|(file, before)| {
+            let now = read_delay(file)?;
+            Some(now.saturating_sub(std::mem::replace(before, now)))
+        });
+        waits.max()
     }
 }
 
