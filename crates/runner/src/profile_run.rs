@@ -93,7 +93,7 @@ const MOST_PAIRS: usize = 400;
 /// The half-width of the interval at which more pairs say nothing new.
 const NARROW: f64 = 0.001_5;
 /// Longest pass of a prefill pair: longer prompts are cut.
-const PAIR_PASS: Duration = Duration::from_millis(250);
+const PAIR_PASS: Duration = Duration::from_millis(100);
 /// Fewest decode steps from one probed step to the next: neighbours must be unprobed.
 const FEWEST_STEPS: u32 = 2;
 /// Probed steps after which the measured cost is looked at again.

@@ -72,7 +72,7 @@ fn steps_are_probed_in_turns_and_paired_with_their_neighbours() {
 fn long_prompts_are_cut_for_the_pairs() {
     let model = tiny("m");
     let timeline = run(&mut engine(), &plan(&model, ProfilePrompt::Tokens(1000), 1)).unwrap();
-    assert_eq!(timeline.pairs.prefill.n_tokens, 250);
+    assert_eq!(timeline.pairs.prefill.n_tokens, 100);
     assert_eq!(timeline.pairs.decode.pairs, []);
 }
 
