@@ -215,8 +215,9 @@ pub(crate) fn rows_around(timeline: &Timeline) -> Vec<KernelRow> {
         (ProfilePhase::Warmup, KernelOp::Warmup),
         (ProfilePhase::Tokenize, KernelOp::Tokenize),
     ] {
+        // Tokenizer and model are opened apart; that is one load.
         let of = timeline.stretches.iter().filter(|stretch| stretch.op == op);
-        push(phase, op, of.map(|stretch| stretch.ns).collect());
+        push(phase, op, of.map(|stretch| stretch.ns).reduce(|a, b| a + b).into_iter().collect());
     }
     let passes = &timeline.passes;
     let times = |of: fn(&TimedPass) -> u64| -> Vec<u64> {

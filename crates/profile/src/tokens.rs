@@ -1,11 +1,13 @@
 //! Every token of the run, its latency, and why the slowest were slow.
 
-use foretoken_spec::{Percentiles, Phase, SlowToken, TimedPass, TokenRow};
+use foretoken_spec::{KernelOp, Percentiles, Phase, SlowToken, TimedPass, TokenRow};
 use foretoken_stats::{median, quantile};
 
 use crate::ms;
 use crate::rows::{Key, PassTimes};
 
+/// A kernel explains a slow token where it makes this share of the time beyond the usual.
+const TELLING_SHARE: f64 = 0.3;
 /// Slow tokens that are listed.
 const SLOWEST: usize = 5;
 
@@ -93,9 +95,14 @@ fn what_ran(index: usize, passes: &[TimedPass], times: &[PassTimes]) -> String {
             excesses.push(("forward pass, not probed".to_owned(), excess));
         }
     }
+    let totals: Vec<f64> = decode(passes).map(|p| p.total_ns() as f64).collect();
+    let excess = pass.total_ns() as f64 - median(&totals).unwrap_or(0.0);
     let largest = excesses.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
     let mut text = match largest {
-        Some((name, ns)) if ns > 0.0 => format!("{name}: +{:.2} ms", ns / 1e6),
+        Some((name, ns)) if ns > 0.0 && ns >= TELLING_SHARE * excess => {
+            format!("{name}: +{:.2} ms", ns / 1e6)
+        }
+        _ if excess > 0.0 => format!("everything was slower: +{:.2} ms in all", excess / 1e6),
         _ => "nothing took longer than usual".to_owned(),
     };
     if pass.sample.preempted {
@@ -118,8 +125,9 @@ fn around(pass: &TimedPass) -> Vec<(&'static str, u64, Part)> {
 
 fn name(key: &Key) -> String {
     let mut name = match key.role {
-        Some(role) => format!("{}.{}", key.op.name(), role.gguf_stem()),
-        None => key.op.name().to_owned(),
+        // There is one LM head, whichever matrix it multiplies by.
+        Some(role) if key.op != KernelOp::LmHead => format!("{}.{}", key.op.name(), role.gguf_stem()),
+        _ => key.op.name().to_owned(),
     };
     if let Some(layer) = key.layer {
         name.push_str(&format!(", layer {layer}"));
