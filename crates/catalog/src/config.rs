@@ -1,17 +1,26 @@
-//! Hugging Face `config.json` files of the llama family.
+//! Hugging Face `config.json` files.
 //!
-//! `LlamaForCausalLM` and `MistralForCausalLM` are both the architecture `llama` of GGUF.
+//! Which class of transformers is which architecture of GGUF, and what a class takes for a field
+//! that is left out, is in [`class::CLASSES`].
 
 use std::path::Path;
 
 use foretoken_gguf::family_of;
-use foretoken_spec::{InvalidShape, ModelShape};
+use foretoken_spec::{InvalidShape, ModelShape, ShapeDetails};
 use serde_json::{Map, Value};
 
 use crate::CatalogError;
+use class::Class;
+
+pub(crate) mod class;
+mod details;
 
 /// Largest configuration that is read; real ones are a few kilobytes.
 const MOST_BYTES: u64 = 1 << 20;
+/// Rows of Gemma 3's embedding with an image encoder, and those that llama.cpp's converter keeps:
+/// the tokens of the tokenizer.
+const GEMMA_3_ROWS: u32 = 262_208;
+const GEMMA_3_TOKENS: u32 = 262_144;
 /// Largest count or width that is believed: products of two fit 64 bits with ease.
 const MOST: u64 = 1 << 24;
 
@@ -24,6 +33,8 @@ pub struct ModelConfig {
     pub family: String,
     /// The shape.
     pub shape: ModelShape,
+    /// What the file states and engines of GGUF files do not do, as sentences.
+    pub notes: Vec<String>,
 }
 
 /// Reads a `config.json`. Where it names no model, the name is that of its folder.
@@ -59,48 +70,35 @@ fn read_text(path: &Path) -> Result<String, CatalogError> {
 pub fn parse_config(text: &str, name: &str) -> Result<ModelConfig, CatalogError> {
     let json: Value = serde_json::from_str(text).map_err(CatalogError::Json)?;
     let Value::Object(fields) = json else { return Err(CatalogError::NotAModel) };
-    let fields = Fields(&fields);
-    check_architecture(&fields)?;
-    let shape = shape(&fields)?;
-    let stated = match fields.get("_name_or_path") {
+    let outer = Fields(&fields);
+    // Models with eyes and ears keep the language model's numbers in an object of their own.
+    let inner = match outer.get("text_config") {
+        None => None,
+        Some(Value::Object(inner)) => Some(Fields(inner)),
+        Some(_) => return Err(outer.wrong("text_config", "an object")),
+    };
+    let class = Class::of(&outer, inner.as_ref())?;
+    let fields = inner.as_ref().unwrap_or(&outer);
+    let tied = match fields.boolean("tie_word_embeddings")? {
+        Some(tied) => Some(tied),
+        None => outer.boolean("tie_word_embeddings")?.or(fields.boolean("tie_embedding")?),
+    };
+    let shape = shape(class, fields, tied.unwrap_or(class.tied))?;
+    shape.check().map_err(wrong_shape)?;
+    let stated = match outer.get("_name_or_path") {
         Some(Value::String(path)) => path.trim_end_matches('/').rsplit('/').next().unwrap_or(""),
         _ => "",
     };
     let name = if stated.is_empty() || stated == "." { name } else { stated }.to_owned();
-    Ok(ModelConfig { family: family_of(&name), name, shape })
+    let notes = notes(class, &outer, fields, &shape)?;
+    Ok(ModelConfig { family: family_of(&name), name, shape, notes })
 }
 
-fn check_architecture(fields: &Fields) -> Result<(), CatalogError> {
-    const CLASSES: &[&str] = &["LlamaForCausalLM", "MistralForCausalLM"];
-    const TYPES: &[&str] = &["llama", "mistral"];
-    let class = match fields.get("architectures") {
-        None => None,
-        Some(Value::Array(classes)) => match classes.as_slice() {
-            [] => None,
-            [Value::String(class), ..] => Some(class.as_str()),
-            _ => return Err(fields.wrong("architectures", "a list of class names")),
-        },
-        Some(_) => return Err(fields.wrong("architectures", "a list of class names")),
-    };
-    let model_type = match fields.get("model_type") {
-        None => None,
-        Some(Value::String(model_type)) => Some(model_type.as_str()),
-        Some(_) => return Err(fields.wrong("model_type", "a string")),
-    };
-    match (class, model_type) {
-        (Some(class), _) if CLASSES.contains(&class) => Ok(()),
-        (Some(class), _) => Err(CatalogError::Architecture(class.to_owned())),
-        (None, Some(model_type)) if TYPES.contains(&model_type) => Ok(()),
-        (None, Some(model_type)) => Err(CatalogError::Architecture(model_type.to_owned())),
-        (None, None) => Err(CatalogError::NotAModel),
-    }
-}
-
-fn shape(fields: &Fields) -> Result<ModelShape, CatalogError> {
+fn shape(class: &Class, fields: &Fields, tied: bool) -> Result<ModelShape, CatalogError> {
     let hidden_size = fields.required_count("hidden_size")?;
-    let n_heads = fields.required_count("num_attention_heads")?;
-    let n_kv_heads = fields.count("num_key_value_heads")?.unwrap_or(n_heads);
-    let head_dim = match fields.count("head_dim")? {
+    let n_heads = fields.required_or("num_attention_heads", class.n_heads)?;
+    let n_kv_heads = fields.count("num_key_value_heads")?.or(class.n_kv_heads).unwrap_or(n_heads);
+    let head_dim = match fields.count("head_dim")?.or(class.head_dim) {
         Some(head_dim) => head_dim,
         None => {
             divides(("hidden_size", hidden_size), ("num_attention_heads", n_heads))?;
@@ -108,22 +106,66 @@ fn shape(fields: &Fields) -> Result<ModelShape, CatalogError> {
         }
     };
     divides(("num_attention_heads", n_heads), ("num_key_value_heads", n_kv_heads))?;
-    let shape = ModelShape {
-        architecture: "llama".to_owned(),
-        n_layers: fields.required_count("num_hidden_layers")?,
+    let n_layers = fields.required_count("num_hidden_layers")?;
+    if n_layers > 4096 {
+        return Err(fields.wrong("num_hidden_layers", "between 1 and 4096"));
+    }
+    let mut vocab_size = fields.required_or("vocab_size", class.vocab_size)?;
+    if class.architecture == "gemma3" && vocab_size == GEMMA_3_ROWS {
+        vocab_size = GEMMA_3_TOKENS;
+    }
+    let intermediate_size = details::intermediate_size(class, fields)?;
+    let scaling = scaling_kind(fields)?;
+    let eps = match fields.float("rms_norm_eps")? {
+        Some(eps) => eps,
+        None => fields.float("layer_norm_eps")?.or(fields.float("norm_eps")?).unwrap_or(1e-6),
+    };
+    let mut shape = ModelShape {
+        architecture: class.architecture.to_owned(),
+        n_layers,
         hidden_size,
         n_heads,
         n_kv_heads,
         head_dim,
-        intermediate_size: fields.required_count("intermediate_size")?,
-        vocab_size: fields.required_count("vocab_size")?,
-        context_length: fields.required_count("max_position_embeddings")?,
-        tied_embeddings: fields.boolean("tie_word_embeddings")?.unwrap_or(false),
-        rope_freqs: scales_frequencies(fields)?,
+        intermediate_size,
+        vocab_size,
+        context_length: fields.required_or("max_position_embeddings", class.context_length)?,
+        tied_embeddings: tied,
+        rope_freqs: scaling.as_deref() == Some("llama3"),
         rope_freq_base: rope_theta(fields)?,
-        rms_norm_eps: fields.float("rms_norm_eps")?.unwrap_or(1e-6),
+        rms_norm_eps: eps,
+        details: ShapeDetails::default(),
     };
-    shape.check().map(|()| shape).map_err(wrong_shape)
+    shape.details = details::of(class, fields, &shape, scaling.as_deref())?;
+    Ok(shape)
+}
+
+/// What is stated and is not done by engines of GGUF files, or not by this tool.
+fn notes(
+    class: &Class,
+    outer: &Fields,
+    fields: &Fields,
+    shape: &ModelShape,
+) -> Result<Vec<String>, CatalogError> {
+    let mut notes = Vec::new();
+    let used = fields.boolean("use_sliding_window")?.unwrap_or(true);
+    if let Some(window) = fields.count("sliding_window")?
+        && used
+        && shape.details.window.is_none()
+        && window < shape.context_length
+    {
+        notes.push(format!(
+            "the window of {window} tokens is not applied: no engine of `{}` files applies it",
+            class.architecture
+        ));
+    }
+    if outer.get("quantization_config").is_some() && class.architecture != "gpt-oss" {
+        notes.push("`quantization_config` is not that of a GGUF file: --quant decides".to_owned());
+    }
+    if outer.get("text_config").is_some() {
+        notes.push("the language model alone: encoders of images and sound are left out".into());
+    }
+    Ok(notes)
 }
 
 /// An impossible number of the shape, by the field that it comes from.
@@ -134,6 +176,13 @@ fn wrong_shape(invalid: InvalidShape) -> CatalogError {
         "n_kv_heads" => "num_key_value_heads",
         "n_heads * head_dim" => "num_attention_heads * head_dim",
         "context_length" => "max_position_embeddings",
+        "experts.count" => "num_experts",
+        "experts.used" => "num_experts_per_tok",
+        "experts.intermediate_size" => "moe_intermediate_size",
+        "experts.shared_intermediate_size" => "shared_expert_intermediate_size",
+        "rope_dim" => "partial_rotary_factor",
+        "conv_length" => "conv_L_cache",
+        "layers" => "layer_types",
         other => other,
     };
     let found = invalid.value.to_string();
@@ -151,21 +200,22 @@ fn rope_theta(fields: &Fields) -> Result<f32, CatalogError> {
     }
 }
 
-/// Whether the converter of llama.cpp would write `rope_freqs.weight`: Llama 3.1 and later.
-fn scales_frequencies(fields: &Fields) -> Result<bool, CatalogError> {
+/// The kind of scaling of the rotary embedding. For `llama3` the converter of llama.cpp writes
+/// `rope_freqs.weight`, for `longrope` two tables of factors.
+fn scaling_kind(fields: &Fields) -> Result<Option<String>, CatalogError> {
     for field in ["rope_scaling", "rope_parameters"] {
         match fields.get(field) {
             None => {}
             Some(Value::Object(scaling)) => {
                 let kind = scaling.get("rope_type").or_else(|| scaling.get("type"));
-                if kind.and_then(Value::as_str) == Some("llama3") {
-                    return Ok(true);
+                if let Some(kind) = kind.and_then(Value::as_str).filter(|kind| *kind != "default") {
+                    return Ok(Some(kind.to_owned()));
                 }
             }
             Some(_) => return Err(fields.wrong(field, "an object")),
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 fn divides(
@@ -196,6 +246,40 @@ impl<'a> Fields<'a> {
         match value.as_u64().filter(|n| (1..=MOST).contains(n)).map(u32::try_from) {
             Some(Ok(n)) => Ok(Some(n)),
             _ => Err(self.wrong(field, "an integer between 1 and 16777216")),
+        }
+    }
+
+    fn required_or(
+        &self,
+        field: &'static str,
+        default: Option<u32>,
+    ) -> Result<u32, CatalogError> {
+        self.count(field)?.or(default).ok_or(CatalogError::MissingField(field))
+    }
+
+    /// A number of tokens or layers that may be 0, which means none.
+    fn number(&self, field: &'static str) -> Result<Option<u32>, CatalogError> {
+        match self.get(field) {
+            Some(value) if value.as_u64() == Some(0) => Ok(None),
+            _ => self.count(field),
+        }
+    }
+
+    /// The first of several names of a count.
+    fn first_count(&self, names: &[&'static str]) -> Result<Option<u32>, CatalogError> {
+        for name in names {
+            if let Some(value) = self.number(name)? {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Refuses a feature that no described form has.
+    fn refuse_if_true(&self, field: &'static str) -> Result<(), CatalogError> {
+        match self.boolean(field)? {
+            Some(true) => Err(self.wrong(field, "false: models with it are not known")),
+            _ => Ok(()),
         }
     }
 

@@ -73,7 +73,7 @@ pub enum CatalogError {
     )]
     NotAModel,
     /// Another architecture.
-    #[error("unsupported architecture `{}`; supported: LlamaForCausalLM, MistralForCausalLM", .0.escape_debug())]
+    #[error("unsupported architecture `{}`; supported: {}", .0.escape_debug(), known_classes())]
     Architecture(String),
     /// A field that must be there is not.
     #[error("field `{0}` is missing; give the complete config.json of the model")]
@@ -102,6 +102,11 @@ pub enum CatalogError {
         /// Its value.
         divisor: u32,
     },
+}
+
+fn known_classes() -> String {
+    let names: Vec<_> = crate::config::class::CLASSES.iter().map(|class| class.name).collect();
+    names.join(", ")
 }
 
 fn nearest_text(nearest: &[&str]) -> String {

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use foretoken_gguf::{mix, synth};
-use foretoken_spec::{ModelShape, ModelSource, ModelSpec, QuantScheme};
+use foretoken_spec::{ModelShape, ModelSource, ModelSpec, QuantScheme, ShapeDetails};
 use serde::Deserialize;
 
 use crate::CatalogError;
@@ -119,10 +119,18 @@ struct PresetRow {
     parameters: u64,
     #[serde(default)]
     tokenizer_bytes: u64,
+    #[serde(default = "llama")]
+    architecture: String,
     shape: ShapeRow,
+    #[serde(default)]
+    details: ShapeDetails,
 }
 
-/// A [`ModelShape`] without the architecture, which is the same for all presets so far.
+fn llama() -> String {
+    "llama".to_owned()
+}
+
+/// The numbers of a [`ModelShape`] that every model has.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ShapeRow {
@@ -142,10 +150,9 @@ struct ShapeRow {
 
 impl PresetRow {
     fn into_preset(self) -> Preset {
-        let Self { id, aliases, hf_name, family, source, parameters, tokenizer_bytes, shape } =
-            self;
+        let shape = self.shape;
         let shape = ModelShape {
-            architecture: "llama".to_owned(),
+            architecture: self.architecture,
             n_layers: shape.n_layers,
             hidden_size: shape.hidden_size,
             n_heads: shape.n_heads,
@@ -158,8 +165,18 @@ impl PresetRow {
             rope_freqs: shape.rope_freqs,
             rope_freq_base: shape.rope_freq_base,
             rms_norm_eps: shape.rms_norm_eps,
+            details: self.details,
         };
-        Preset { id, aliases, hf_name, family, source, parameters, tokenizer_bytes, shape }
+        Preset {
+            id: self.id,
+            aliases: self.aliases,
+            hf_name: self.hf_name,
+            family: self.family,
+            source: self.source,
+            parameters: self.parameters,
+            tokenizer_bytes: self.tokenizer_bytes,
+            shape,
+        }
     }
 }
 

@@ -56,7 +56,9 @@ fn of_config(path: &Path, scheme: Option<QuantScheme>) -> Result<ModelSpec, Cata
     let config = read_config(path)?;
     let source = ModelSource::Config { path: path.display().to_string() };
     let scheme = scheme.unwrap_or(DEFAULT_SCHEME);
-    Ok(mix::quantized_spec(config.name, config.family, source, config.shape, scheme))
+    let mut spec = mix::quantized_spec(config.name, config.family, source, config.shape, scheme);
+    spec.approximations = config.notes;
+    Ok(spec)
 }
 
 fn config_path(path: &Path) -> Result<PathBuf, CatalogError> {

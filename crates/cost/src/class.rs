@@ -2,6 +2,15 @@
 
 use foretoken_spec::{OpKind, TensorType};
 
+/// How an engine computes attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AttentionForm {
+    /// Score matrices in memory, one head after the other; keys and values for every head.
+    Materialised,
+    /// Scores that are never stored: one pass over keys and values.
+    Flash,
+}
+
 /// How an engine multiplies by a weight matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KernelPath {
@@ -68,6 +77,8 @@ pub struct KernelClass {
     pub matmul: Option<(TensorType, KernelPath)>,
     /// Rows.
     pub regime: Regime,
+    /// How attention is computed; [`AttentionForm::Materialised`] of any other operation.
+    pub attention: AttentionForm,
     /// Whether the operation stands between dense F32 multiplications, whose thread pool is not
     /// that of the integer kernels. Never set for a matmul.
     pub beside_gemm: bool,
@@ -83,16 +94,29 @@ impl KernelClass {
             op: OpKind::Matmul,
             matmul: Some((tensor_type, path)),
             regime: Regime::of(n_rows),
+            attention: AttentionForm::Materialised,
             beside_gemm: false,
         }
     }
 
     /// The class of any other operation, in a model of floating-point weights or of integer ones.
     pub fn plain(op: OpKind, n_rows: u32, beside_gemm: bool) -> Self {
-        Self { op, matmul: None, regime: Regime::of(n_rows), beside_gemm }
+        Self {
+            op,
+            matmul: None,
+            regime: Regime::of(n_rows),
+            attention: AttentionForm::Materialised,
+            beside_gemm,
+        }
     }
 
-    /// The key that a calibration stores: `matmul.q4_k.tiled.one_row`, `attention.many_rows`.
+    /// The class of attention of this form.
+    pub fn attention(form: AttentionForm, n_rows: u32, beside_gemm: bool) -> Self {
+        Self { attention: form, ..Self::plain(OpKind::Attention, n_rows, beside_gemm) }
+    }
+
+    /// The key that a calibration stores: `matmul.q4_k.tiled.one_row`, `attention.many_rows`,
+    /// `attention.flash.one_row`.
     pub fn key(&self) -> String {
         let regime = self.regime.name();
         match self.matmul {
@@ -100,8 +124,11 @@ impl KernelClass {
                 let quant = tensor_type.name().to_lowercase();
                 format!("{}.{quant}.{}.{regime}", self.op.name(), path.name())
             }
-            None if self.beside_gemm => format!("{}.beside_gemm.{regime}", self.op.name()),
-            None => format!("{}.{regime}", self.op.name()),
+            None => {
+                let flash = if self.attention == AttentionForm::Flash { ".flash" } else { "" };
+                let beside = if self.beside_gemm { ".beside_gemm" } else { "" };
+                format!("{}{flash}{beside}.{regime}", self.op.name())
+            }
         }
     }
 
@@ -112,15 +139,19 @@ impl KernelClass {
         let regime = [Regime::OneRow, Regime::ManyRows]
             .into_iter()
             .find(|regime| Some(&regime.name()) == parts.last())?;
-        let matmul = match parts[..] {
+        let materialised = AttentionForm::Materialised;
+        let (matmul, attention, beside_gemm) = match parts[..] {
+            [_, "flash", "beside_gemm", _] => (None, AttentionForm::Flash, true),
+            [_, "flash", _] => (None, AttentionForm::Flash, false),
+            [_, "beside_gemm", _] => (None, materialised, true),
+            [_, _] => (None, materialised, false),
             [_, quant, path, _] => {
                 let path = KernelPath::ALL.iter().copied().find(|p| p.name() == path)?;
-                Some((TensorType::from_name(quant)?, path))
+                (Some((TensorType::from_name(quant)?, path)), materialised, false)
             }
-            [_, "beside_gemm", _] | [_, _] => None,
             _ => return None,
         };
-        Some(Self { op, matmul, regime, beside_gemm: parts.get(1) == Some(&"beside_gemm") })
+        Some(Self { op, matmul, regime, attention, beside_gemm })
     }
 }
 
@@ -140,5 +171,11 @@ mod tests {
         let class = KernelClass::plain(OpKind::Rope, 1, true);
         assert_eq!(class.key(), "rope.beside_gemm.one_row");
         assert_eq!(KernelClass::from_key(&class.key()), Some(class));
+        for beside_gemm in [false, true] {
+            let class = KernelClass::attention(AttentionForm::Flash, 1, beside_gemm);
+            assert_eq!(KernelClass::from_key(&class.key()), Some(class));
+        }
+        let class = KernelClass::attention(AttentionForm::Flash, 1, false);
+        assert_eq!(class.key(), "attention.flash.one_row");
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! The facts are read in candle-core 0.11.1, `quantized/{mod,repack,repack_x86}.rs`.
 
-use foretoken_spec::{DeviceInfo, TensorType};
+use foretoken_spec::{DeviceInfo, ModelShape, TensorType};
 
-use crate::KernelPath;
+use crate::{AttentionForm, KernelPath, KvLayout, readers};
 
 /// Levels of candle's x86 kernels, chosen at run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,11 +38,48 @@ pub enum Isa {
     Other,
 }
 
+/// What runs a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// candle and the readers of candle-transformers.
+    Candle,
+    /// llama.cpp.
+    LlamaCpp,
+}
+
+impl Engine {
+    /// Name in calibrations and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Candle => "candle",
+            Self::LlamaCpp => "llama.cpp",
+        }
+    }
+}
+
 /// How an engine stores, executes and keeps weights on a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineProfile {
+    /// What runs the model.
+    pub engine: Engine,
     /// What decides which kernel is taken.
     pub isa: Isa,
+    /// How keys and values are stored.
+    pub kv_type: TensorType,
+}
+
+/// A type of the KV cache that an engine does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{engine} keeps its KV cache in {known}, not in `{asked}`; use --kv-type {first}")]
+pub struct UnknownKvType {
+    /// Name of the engine.
+    pub engine: &'static str,
+    /// What was asked for.
+    pub asked: String,
+    /// What it has.
+    pub known: String,
+    /// The first of them.
+    pub first: String,
 }
 
 /// Rows of one repacked x86 tile.
@@ -68,7 +105,92 @@ impl EngineProfile {
             "aarch64" => Isa::Arm { dotprod: has("dotprod") || has("i8mm") },
             _ => Isa::Other,
         };
-        Self { isa }
+        Self::candle_on(isa)
+    }
+
+    /// candle 0.11 with these instructions.
+    pub const fn candle_on(isa: Isa) -> Self {
+        Self { engine: Engine::Candle, isa, kv_type: TensorType::F32 }
+    }
+
+    /// llama.cpp: executes and keeps weights as they are stored, keys and values in F16.
+    pub const fn llama_cpp(isa: Isa) -> Self {
+        Self { engine: Engine::LlamaCpp, isa, kv_type: TensorType::F16 }
+    }
+
+    /// The engine of this name on this device; `None` of one that is not known.
+    pub fn named(name: &str, device: &DeviceInfo) -> Option<Self> {
+        let candle = Self::candle(device);
+        match name {
+            "candle" => Some(candle),
+            "llama.cpp" => Some(Self::llama_cpp(candle.isa)),
+            _ => None,
+        }
+    }
+
+    /// The types that the engine can keep keys and values in, its own choice first.
+    ///
+    /// llama.cpp: `-ctk`, `-ctv` of `tools/llama-bench/README.md`.
+    pub fn kv_types(&self) -> &'static [TensorType] {
+        use TensorType as T;
+        match self.engine {
+            Engine::Candle => &[T::F32],
+            Engine::LlamaCpp => &[
+                T::F16,
+                T::F32,
+                T::BF16,
+                T::Q8_0,
+                T::Q4_0,
+                T::Q4_1,
+                T::Q5_0,
+                T::Q5_1,
+                T::IQ4_NL,
+            ],
+        }
+    }
+
+    /// The same engine with keys and values in the type of this name.
+    ///
+    /// # Errors
+    /// The engine has no such cache.
+    pub fn with_kv_type(self, name: &str) -> Result<Self, UnknownKvType> {
+        let known = self.kv_types();
+        match known.iter().find(|t| t.name().eq_ignore_ascii_case(name.trim())) {
+            Some(&kv_type) => Ok(Self { kv_type, ..self }),
+            None => {
+                let names: Vec<_> = known.iter().map(|t| t.name().to_lowercase()).collect();
+                Err(UnknownKvType {
+                    engine: self.engine.name(),
+                    asked: name.escape_debug().to_string(),
+                    first: names.first().cloned().unwrap_or_default(),
+                    known: names.join(", "),
+                })
+            }
+        }
+    }
+
+    /// Whether a layer with a window keeps no more tokens than the window asks for. candle's
+    /// readers keep all of them.
+    pub fn caps_windows(&self) -> bool {
+        self.engine == Engine::LlamaCpp
+    }
+
+    /// How attention is computed for this architecture.
+    pub fn attention(&self, shape: &ModelShape) -> AttentionForm {
+        match self.engine {
+            Engine::LlamaCpp => AttentionForm::Flash,
+            Engine::Candle => readers::of_architecture(&shape.architecture)
+                .map_or(AttentionForm::Materialised, |reader| reader.attention),
+        }
+    }
+
+    /// How keys and values are kept for this architecture.
+    pub fn kv_layout(&self, shape: &ModelShape) -> KvLayout {
+        match self.engine {
+            Engine::LlamaCpp => KvLayout::Preallocated,
+            Engine::Candle => readers::of_architecture(&shape.architecture)
+                .map_or(KvLayout::Concatenated, |reader| reader.kv_layout),
+        }
     }
 
     /// The kernel for `n_rows` rows times a `[k, n]` matrix of this type.
@@ -76,6 +198,9 @@ impl EngineProfile {
         use TensorType as T;
         if tensor_type.is_float() {
             return KernelPath::Gemm;
+        }
+        if self.engine == Engine::LlamaCpp {
+            return KernelPath::RowDot;
         }
         let tiled = match self.isa {
             Isa::X86 { level: X86Level::None, .. } | Isa::Other => false,
@@ -115,6 +240,9 @@ impl EngineProfile {
     /// the stored size. Floating-point weights are dequantized to F32: 4 bytes each.
     pub fn executed_bytes(&self, tensor_type: TensorType, path: KernelPath, n_weights: u64) -> u64 {
         let x86 = matches!(self.isa, Isa::X86 { .. });
+        if self.engine == Engine::LlamaCpp {
+            return tensor_type.bytes(n_weights);
+        }
         match (path, tensor_type) {
             (KernelPath::Gemm, _) => 4 * n_weights,
             (KernelPath::Tiled, TensorType::Q4_K) if x86 => n_weights * 3072 / 4096,
@@ -135,6 +263,9 @@ impl EngineProfile {
         one_row_only: bool,
     ) -> u64 {
         let n_weights = k * n;
+        if self.engine == Engine::LlamaCpp {
+            return tensor_type.bytes(k) * n;
+        }
         if tensor_type.is_float() {
             return 4 * n_weights;
         }
@@ -151,9 +282,9 @@ impl EngineProfile {
         bytes
     }
 
-    /// Bytes of one element of the KV cache: candle's llama reader keeps F32.
-    pub fn kv_element_bytes(&self) -> u64 {
-        4
+    /// Bytes of this many numbers of the KV cache.
+    pub fn kv_bytes(&self, n_elements: u64) -> u64 {
+        self.kv_type.bytes(n_elements)
     }
 }
 
@@ -162,7 +293,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) const ZEN5: EngineProfile =
-        EngineProfile { isa: Isa::X86 { level: X86Level::Avx512Vnni, amx: false } };
+        EngineProfile::candle_on(Isa::X86 { level: X86Level::Avx512Vnni, amx: false });
 
     #[test]
     fn f16_weights_take_four_bytes_in_candle() {
@@ -203,25 +334,46 @@ pub(crate) mod tests {
 
     #[test]
     fn plain_avx2_has_no_q8_0_tiles() {
-        let avx2 = EngineProfile { isa: Isa::X86 { level: X86Level::Avx2, amx: false } };
+        let avx2 = EngineProfile::candle_on(Isa::X86 { level: X86Level::Avx2, amx: false });
         assert_eq!(avx2.kernel(TensorType::Q8_0, 1, 2048, 2048), KernelPath::RowDot);
         assert_eq!(avx2.kernel(TensorType::Q4_K, 1, 2048, 2048), KernelPath::Tiled);
     }
 
     #[test]
     fn arm_tiles_keep_the_stored_size() {
-        let arm = EngineProfile { isa: Isa::Arm { dotprod: true } };
+        let arm = EngineProfile::candle_on(Isa::Arm { dotprod: true });
         assert_eq!(arm.kernel(TensorType::Q4_0, 1, 2048, 2048), KernelPath::Tiled);
         assert_eq!(arm.executed_bytes(TensorType::Q4_K, KernelPath::Tiled, 4096), 2304);
     }
 
     #[test]
     fn amx_takes_large_q4_k_prefills() {
-        let amx = EngineProfile { isa: Isa::X86 { level: X86Level::Avx512Vnni, amx: true } };
+        let amx = EngineProfile::candle_on(Isa::X86 { level: X86Level::Avx512Vnni, amx: true });
         assert_eq!(amx.kernel(TensorType::Q4_K, 64, 2048, 2048), KernelPath::Amx);
         assert_eq!(amx.kernel(TensorType::Q4_K, 16, 2048, 2048), KernelPath::Tiled);
         // Stored, tiles for one row, tiles for AMX: 2304 + 3072 + 5120 bytes per 4096 weights.
         let n = 2048 * 2048;
         assert_eq!(amx.resident_bytes(TensorType::Q4_K, 2048, 2048, false), n / 4096 * 10496);
+    }
+
+    #[test]
+    fn types_of_the_cache_belong_to_the_engine() {
+        let error = ZEN5.with_kv_type("q8_0").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "candle keeps its KV cache in f32, not in `q8_0`; use --kv-type f32"
+        );
+        let llama_cpp = EngineProfile::llama_cpp(ZEN5.isa);
+        assert_eq!(llama_cpp.kv_bytes(64), 128);
+        assert_eq!(llama_cpp.with_kv_type("Q8_0").unwrap().kv_bytes(64), 68);
+        assert!(llama_cpp.with_kv_type("q9").unwrap_err().to_string().contains("f16, f32"));
+    }
+
+    #[test]
+    fn llama_cpp_executes_what_is_stored() {
+        let engine = EngineProfile::llama_cpp(ZEN5.isa);
+        let path = engine.kernel(TensorType::Q4_K, 1, 2048, 2048);
+        assert_eq!(engine.executed_bytes(TensorType::Q4_K, path, 256), 144);
+        assert_eq!(engine.resident_bytes(TensorType::F16, 256, 2, false), 1024);
     }
 }

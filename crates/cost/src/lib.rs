@@ -12,10 +12,14 @@ mod class;
 mod engine;
 mod memory;
 mod ops;
+pub mod readers;
 mod roofline;
 
-pub use class::{KernelClass, KernelPath, Regime};
-pub use engine::{EngineProfile, Isa, X86Level};
+pub use class::{AttentionForm, KernelClass, KernelPath, Regime};
+pub use engine::{Engine, EngineProfile, Isa, UnknownKvType, X86Level};
 pub use memory::{MemoryParts, kv_cache_bytes, memory_parts};
-pub use ops::{Feature, OpCost, PassCost, pass_cost, sampling_cost};
+pub use ops::{
+    Feature, OpCost, PassCost, attention_cost, batch_cost, pass_cost, sampling_cost,
+};
+pub use readers::{KvLayout, LongestPosition, Reader, ReaderInfo, Unsupported, candle_reader};
 pub use roofline::{Bounded, roofline};

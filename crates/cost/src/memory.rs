@@ -1,11 +1,11 @@
 //! Memory that an engine needs for a model and a workload.
 
-use foretoken_spec::{ModelShape, ModelSpec, TensorRole, Workload};
+use foretoken_spec::{LayerKind, ModelShape, ModelSpec, RoleKind, TensorRole, Workload};
 
-use crate::EngineProfile;
+use crate::attention::{LLAMA_CPP_UBATCH, attention_layers};
+use crate::ops::product;
+use crate::{AttentionForm, Engine, EngineProfile, KvLayout, readers};
 
-/// Longest position of candle's llama reader; its rotary tables have this many rows.
-const CANDLE_MAX_SEQ_LEN: u64 = 4096;
 const F32_BYTES: u64 = 4;
 
 /// Memory by part, in bytes.
@@ -27,72 +27,145 @@ impl MemoryParts {
 }
 
 /// Bytes of keys and values of `tokens` cached tokens.
+///
+/// An engine that caps windowed layers keeps the window and the tokens of one slice of a prompt
+/// (llama.cpp, `llama_kv_cache_iswa`). Short convolutions and states are counted too: they do not
+/// grow.
 pub fn kv_cache_bytes(shape: &ModelShape, engine: &EngineProfile, tokens: u64) -> u64 {
-    tokens * shape.kv_bytes_per_token(engine.kv_element_bytes())
+    let elements: u64 = attention_layers(shape)
+        .iter()
+        .map(|(layer, count)| {
+            let kept = match layer.window.filter(|_| engine.caps_windows()) {
+                Some(window) => tokens.min(u64::from(window) + LLAMA_CPP_UBATCH),
+                None => tokens,
+            };
+            kept * shape.layer_kv_elements(layer) * u64::from(*count)
+        })
+        .sum();
+    engine.kv_bytes(elements) + state_bytes(shape)
+}
+
+/// Bytes of what short convolutions and recurrent layers carry from token to token, in F32.
+fn state_bytes(shape: &ModelShape) -> u64 {
+    let hidden = u64::from(shape.hidden_size);
+    let conv = u64::from(shape.details.conv_length.unwrap_or(0).saturating_sub(1)) * hidden;
+    let recurrent = shape.details.recurrent.as_ref().map_or(0, |it| {
+        let kept = it.conv_length.saturating_sub(1) + it.state_size;
+        u64::from(it.inner_size) * u64::from(kept)
+    });
+    let of_layer = |kind| match kind {
+        LayerKind::ShortConvolution => conv,
+        LayerKind::Recurrent => recurrent,
+        LayerKind::Attention | LayerKind::FeedForwardOnly => 0,
+    };
+    F32_BYTES * shape.layers().map(|layer| of_layer(layer.kind)).sum::<u64>()
 }
 
 /// Memory that the engine needs to run `workload`.
 pub fn memory_parts(model: &ModelSpec, engine: &EngineProfile, workload: &Workload) -> MemoryParts {
+    batch_memory(model, engine, workload, 1)
+}
+
+/// Memory that the engine needs to run `workload` for `batch` sequences at once.
+pub fn batch_memory(
+    model: &ModelSpec,
+    engine: &EngineProfile,
+    workload: &Workload,
+    batch: u32,
+) -> MemoryParts {
+    let batch = u64::from(batch.max(1));
+    let tokens = u64::from(workload.total_tokens());
+    let mut kv_cache = kv_cache_bytes(&model.shape, engine, tokens);
+    if engine.kv_layout(&model.shape) == KvLayout::Interleaved {
+        // The prompt is kept a second time, as the tensor that prefill attends to.
+        let prompt = u64::from(workload.depth) + u64::from(workload.prompt_tokens);
+        kv_cache += kv_cache_bytes(&model.shape, engine, prompt);
+    }
     MemoryParts {
         weights: weight_bytes(model, engine),
-        kv_cache: kv_cache_bytes(&model.shape, engine, u64::from(workload.total_tokens())),
-        activations: activation_bytes(&model.shape, workload),
+        kv_cache: batch * kv_cache,
+        activations: batch * activation_bytes(&model.shape, engine, workload),
     }
 }
 
 /// Weights in memory once every kernel of the workload has run.
 ///
-/// The embedding is dequantized to F32; where it is tied, its stored copy stays for the LM head,
-/// which only ever sees one row. Every load is warmed up with several rows, so all copies exist.
+/// candle dequantizes the embedding to F32; where it is tied, its stored copy stays for the LM
+/// head, which only ever sees one row. Every load is warmed up with several rows, so all copies
+/// exist. llama.cpp keeps what is stored.
 fn weight_bytes(model: &ModelSpec, engine: &EngineProfile) -> u64 {
-    let tied = model.shape.tied_embeddings;
+    if engine.engine == Engine::LlamaCpp {
+        return model.weight_bytes();
+    }
+    let tied = model.tensors.iter().all(|t| t.role != TensorRole::Output);
     let tensors: u64 = model
         .tensors
         .iter()
         .map(|tensor| {
             let (k, n) = match tensor.shape[..] {
                 [k, n] => (k, n),
+                [k, n, stacked] => (k, n.saturating_mul(stacked)),
                 _ => (tensor.n_elements(), 1),
             };
             let head = || engine.resident_bytes(tensor.tensor_type, k, n, true);
-            match tensor.role {
-                TensorRole::TokenEmbedding => F32_BYTES * k * n + if tied { head() } else { 0 },
-                TensorRole::Output => head(),
-                TensorRole::Other | TensorRole::RopeFreqs => 0,
-                role if role.is_vector() => F32_BYTES * tensor.n_elements(),
+            match (tensor.role, tensor.role.kind()) {
+                (TensorRole::TokenEmbedding, _) => {
+                    F32_BYTES * k * n + if tied { head() } else { 0 }
+                }
+                (TensorRole::Output, _) => head(),
+                (_, RoleKind::Unknown | RoleKind::Factors) => 0,
+                (role, _) if role.is_kept_f32() => F32_BYTES * tensor.n_elements(),
                 _ => engine.resident_bytes(tensor.tensor_type, k, n, false),
             }
         })
-        .sum();
-    let rope_tables = CANDLE_MAX_SEQ_LEN * u64::from(model.shape.head_dim) * F32_BYTES;
-    tensors + rope_tables
+        .fold(0, u64::saturating_add);
+    let shape = &model.shape;
+    let reader = readers::of_architecture(&shape.architecture).unwrap_or(&readers::READERS[0]);
+    tensors.saturating_add(reader.rope_table_bytes(shape))
 }
 
 /// Largest set of temporaries that live at once, the larger of:
 /// - attention: two score matrices (three where a mask makes another), the materialised keys and
-///   values, queries and outputs;
+///   values, queries and outputs; without score matrices where the engine keeps none;
 /// - feed-forward: gate, activation, up and product.
-fn activation_bytes(shape: &ModelShape, workload: &Workload) -> u64 {
-    let n = u64::from(workload.prompt_tokens.max(1));
-    let t = u64::from(workload.depth) + n + u64::from(workload.generated_tokens);
-    let heads = u64::from(shape.n_heads);
-    let d = u64::from(shape.head_dim);
-    let hidden = u64::from(shape.hidden_size);
-    let repeated = if shape.n_heads > shape.n_kv_heads { 2 * t * heads * d } else { 0 };
-    let score_matrices = if n > 1 { 3 } else { 2 };
-    let scores = heads * n * (u64::from(workload.depth) + n);
-    let attention = score_matrices * scores + repeated + 3 * n * heads * d;
-    let feed_forward = 4 * n * u64::from(shape.intermediate_size);
-    let residual = 3 * n * hidden;
+fn activation_bytes(shape: &ModelShape, engine: &EngineProfile, workload: &Workload) -> u64 {
+    // llama.cpp takes a prompt through the layers in slices.
+    let slice = |n: u64| if engine.engine == Engine::LlamaCpp { n.min(LLAMA_CPP_UBATCH) } else { n };
+    let n = slice(u64::from(workload.prompt_tokens.max(1)));
+    let t = u64::from(workload.total_tokens().max(1));
+    let prompt_keys = u64::from(workload.depth) + u64::from(workload.prompt_tokens.max(1));
+    let flash = engine.attention(shape) == AttentionForm::Flash;
+    let attention = attention_layers(shape)
+        .keys()
+        .map(|layer| {
+            let heads = u64::from(layer.n_heads);
+            let d = u64::from(layer.head_dim.max(layer.value_dim));
+            if flash {
+                return 3 * n * heads * d;
+            }
+            let repeated = if layer.n_heads > layer.n_kv_heads { 2 * t * heads * d } else { 0 };
+            let score_matrices = if n > 1 { 3 } else { 2 };
+            let scores = product(&[score_matrices, heads, n, prompt_keys]);
+            scores.saturating_add(repeated + 3 * n * heads * d)
+        })
+        .max()
+        .unwrap_or(0);
+    let experts = shape.details.experts.as_ref().map_or(0, |it| {
+        u64::from(it.used) * u64::from(it.intermediate_size)
+            + u64::from(it.shared_intermediate_size)
+    });
+    let widest = shape.layers().map(|layer| u64::from(layer.intermediate_size)).max();
+    let feed_forward = 4 * n * widest.unwrap_or(0).max(experts);
+    let residual = 3 * n * u64::from(shape.hidden_size);
     let logits = 4 * u64::from(shape.vocab_size);
-    F32_BYTES * (attention.max(feed_forward) + residual + logits)
+    F32_BYTES * (attention.max(feed_forward).saturating_add(residual + logits))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::tests::ZEN5;
-    use foretoken_spec::{ModelSource, TensorType};
+    use foretoken_spec::{ModelSource, ShapeDetails, TensorType};
 
     fn tiny(tensor_type: TensorType, tied: bool) -> ModelSpec {
         let shape = ModelShape {
@@ -109,6 +182,7 @@ mod tests {
             rope_freqs: false,
             rope_freq_base: 10_000.0,
             rms_norm_eps: 1e-5,
+            details: ShapeDetails::default(),
         };
         ModelSpec::from_shape("tiny", "tiny", "test", ModelSource::Mini, shape, |role, _| {
             if role.is_vector() { TensorType::F32 } else { tensor_type }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use foretoken_spec::{ModelSpec, OpKind, Pass, TensorRole, TensorSpec, TensorType};
+use foretoken_spec::{
+    Architecture, Experts, FeedForward, LayerKind, ModelShape, ModelSpec, OpKind, Pass, RoleKind,
+    TensorRole, TensorSpec, TensorType,
+};
 
 use crate::attention::attention_op;
-use crate::{EngineProfile, KernelClass};
+use crate::{AttentionForm, EngineProfile, KernelClass, KernelPath};
 
 /// What an operation's time is linear in. A coefficient is seconds per unit of its feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -145,33 +148,133 @@ pub(crate) fn product(factors: &[u64]) -> u64 {
 ///
 /// The LM head is paid for the last position only, as candle's readers do.
 pub fn pass_cost(model: &ModelSpec, engine: &EngineProfile, pass: Pass) -> PassCost {
-    let n = u64::from(pass.n_tokens);
+    batch_cost(model, engine, pass, 1)
+}
+
+/// The operations of one forward pass over `batch` sequences of the same length at once: the
+/// weights are read once for all, attention is paid by each.
+pub fn batch_cost(model: &ModelSpec, engine: &EngineProfile, pass: Pass, batch: u32) -> PassCost {
+    let batch = batch.max(1);
+    let rows = pass.n_tokens.saturating_mul(batch);
+    let n = u64::from(rows);
     let shape = &model.shape;
-    let layers = u64::from(shape.n_layers);
     let hidden = u64::from(shape.hidden_size);
-    let rotated = u64::from(shape.n_heads + shape.n_kv_heads) * u64::from(shape.head_dim);
-    let ffn = u64::from(shape.intermediate_size);
-    let vocab = u64::from(shape.vocab_size);
+    let layers = u64::from(shape.n_layers);
+    let vocab = u64::from(shape.vocab_size) * u64::from(batch);
 
     let float = is_float_model(model);
-    let class = |op| KernelClass::plain(op, pass.n_tokens, float);
+    let class = |op| KernelClass::plain(op, rows, float);
     let plain = |op, calls, elements, moves| elementwise(class(op), calls, elements, moves);
 
     let mut ops = vec![plain(OpKind::Embedding, 1, n * hidden, 2)];
-    ops.push(plain(OpKind::RmsNorm, 2 * layers + 1, (2 * layers + 1) * n * hidden, 2));
-    ops.extend(layer_matmuls(model, engine, pass));
-    ops.push(plain(OpKind::Rope, 2 * layers, layers * n * rotated, 4));
-    ops.push(attention_op(shape, pass, class(OpKind::Attention)));
-    ops.push(plain(OpKind::Residual, layers, layers * n * hidden, 3));
-    // Activation, product with the up projection, and the second residual sum.
-    ops.push(plain(OpKind::MlpElementwise, layers, layers * n * (2 * ffn + hidden), 3));
+    let (norms, norm_elements) = norm_elements(model);
+    ops.push(plain(OpKind::RmsNorm, norms, product(&[n, norm_elements]), 2));
+    ops.extend(layer_matmuls(model, engine, rows));
+    let (rotated, rotations) = rotated_elements(shape);
+    ops.push(plain(OpKind::Rope, 2 * rotations, product(&[n, rotated]), 4));
+    ops.push(attention_op(shape, engine, pass, batch, attention_class(model, engine, pass)));
+    let sums = layers * hidden + added_elements(model);
+    ops.push(plain(OpKind::Residual, layers, product(&[n, sums]), 3));
+    ops.push(plain(OpKind::MlpElementwise, layers, product(&[n, mlp_elements(model)]), 3));
     if let Some(head) = model.lm_head() {
-        let mut op = matmul(head, engine, 1, 1);
+        let mut op = matmul(head, engine, batch, (1, None));
         op.op = OpKind::LmHead;
         ops.push(op);
     }
     ops.push(plain(OpKind::Host, 1, vocab, 2));
     PassCost { pass, ops }
+}
+
+/// Attention of a pass in a given form, where the engine's own form was not measured.
+pub fn attention_cost(
+    model: &ModelSpec,
+    engine: &EngineProfile,
+    pass: Pass,
+    form: AttentionForm,
+) -> OpCost {
+    let class = KernelClass { attention: form, ..attention_class(model, engine, pass) };
+    attention_op(&model.shape, engine, pass, 1, class)
+}
+
+fn attention_class(model: &ModelSpec, engine: &EngineProfile, pass: Pass) -> KernelClass {
+    let form = engine.attention(&model.shape);
+    // A batch of single tokens attends one by one: the regime is that of a sequence.
+    KernelClass::attention(form, pass.n_tokens, is_float_model(model))
+}
+
+/// Norms of a pass, and the elements that they go through for each token. A norm as wide as a head
+/// goes over every head.
+fn norm_elements(model: &ModelSpec) -> (u64, u64) {
+    let mut norms = 0;
+    let mut elements: u64 = 0;
+    for tensor in model.tensors.iter().filter(|t| t.role.kind() == RoleKind::Norm) {
+        let layer = model.shape.layer(tensor.layer.unwrap_or(0));
+        let width = tensor.n_elements();
+        let is_head = width == u64::from(layer.head_dim);
+        let heads = match tensor.role {
+            TensorRole::AttnQNorm if is_head => layer.n_heads,
+            TensorRole::AttnKNorm if is_head => layer.n_kv_heads,
+            _ => 1,
+        };
+        norms += 1;
+        elements = elements.saturating_add(product(&[width, heads.into()]));
+    }
+    (norms, elements)
+}
+
+/// Elements of queries and keys that are rotated for each token, and the layers that rotate.
+fn rotated_elements(shape: &ModelShape) -> (u64, u64) {
+    let rotating = shape.layers().filter(|l| l.kind == LayerKind::Attention && l.rope_dim > 0);
+    let mut sum = (0, 0);
+    for layer in rotating {
+        let kv_heads = if shape.details.latent.is_some() { 1 } else { layer.n_kv_heads };
+        sum.0 += u64::from(layer.n_heads + kv_heads) * u64::from(layer.rope_dim);
+        sum.1 += 1;
+    }
+    sum
+}
+
+/// Elements beside the residual sums that are added or folded in for each token: biases, and the
+/// channels of convolutions and states (an approximation: their scans are not modelled).
+fn added_elements(model: &ModelSpec) -> u64 {
+    let experts = model.shape.details.experts.as_ref();
+    let of_tensor = |tensor: &TensorSpec| match tensor.role.kind() {
+        RoleKind::Convolution => tensor.n_elements(),
+        RoleKind::Vector if tensor.layer.is_some() => match (tensor.shape.as_slice(), experts) {
+            // The bias of all experts, of which a token meets some.
+            ([width, _], Some(experts)) => product(&[*width, experts.used.into()]),
+            _ => tensor.n_elements(),
+        },
+        _ => 0,
+    };
+    let tensors: u64 = model.tensors.iter().map(of_tensor).fold(0, u64::saturating_add);
+    let states = model.shape.layers().filter(|layer| layer.kind == LayerKind::Recurrent).count();
+    let state = model.shape.details.recurrent.as_ref().map_or(0, |it| {
+        product(&[it.inner_size.into(), it.state_size.into()])
+    });
+    tensors.saturating_add(product(&[states as u64, state]))
+}
+
+/// Elements of activation, product with the up projection, and second residual sum for each token.
+fn mlp_elements(model: &ModelSpec) -> u64 {
+    let shape = &model.shape;
+    let hidden = u64::from(shape.hidden_size);
+    let gated = Architecture::find(&shape.architecture)
+        .is_none_or(|form| form.feed_forward != FeedForward::Plain);
+    let per_width = if gated { 2 } else { 1 };
+    let experts = shape.details.experts.as_ref();
+    let width = |experts: &Experts| {
+        u64::from(experts.used) * u64::from(experts.intermediate_size)
+            + u64::from(experts.shared_intermediate_size)
+    };
+    shape
+        .layers()
+        .map(|layer| match experts.filter(|_| layer.has_experts) {
+            // Every expert's output is weighted and added.
+            Some(it) => per_width * width(it) + hidden * u64::from(it.used.max(1)),
+            None => per_width * u64::from(layer.intermediate_size) + hidden,
+        })
+        .sum()
 }
 
 /// Whether all matrices of the layers are floating-point: they are multiplied by another thread
@@ -205,63 +308,94 @@ fn elementwise(class: KernelClass, calls: u64, elements: u64, moves: u64) -> OpC
     }
 }
 
-/// The multiplications of all layers, one entry per role and tensor type.
-fn layer_matmuls(model: &ModelSpec, engine: &EngineProfile, pass: Pass) -> Vec<OpCost> {
-    let mut groups: BTreeMap<(TensorRole, TensorType), (&TensorSpec, u64)> = BTreeMap::new();
+/// The multiplications of all layers, one entry per role, tensor type and shape.
+fn layer_matmuls(model: &ModelSpec, engine: &EngineProfile, n_rows: u32) -> Vec<OpCost> {
+    let mut groups: BTreeMap<(TensorRole, TensorType, &[u64]), (&TensorSpec, u64)> =
+        BTreeMap::new();
     for tensor in &model.tensors {
+        let kind = tensor.role.kind();
         let is_matrix = tensor.layer.is_some()
-            && tensor.role != TensorRole::Other
-            && !tensor.role.is_vector()
-            && tensor.shape.len() == 2;
+            && matches!(kind, RoleKind::Matrix | RoleKind::Experts | RoleKind::Router)
+            && tensor.shape.len() >= 2;
         if is_matrix {
-            let key = (tensor.role, tensor.tensor_type);
+            let key = (tensor.role, tensor.tensor_type, tensor.shape.as_slice());
             groups.entry(key).or_insert((tensor, 0)).1 += 1;
         }
     }
+    let experts = model.shape.details.experts.as_ref();
     groups
         .into_values()
-        .map(|(tensor, calls)| matmul(tensor, engine, pass.n_tokens, calls))
+        .map(|(tensor, calls)| matmul(tensor, engine, n_rows, (calls, experts)))
         .collect()
 }
 
 /// `calls` multiplications of `n_rows` rows by a weight matrix:
 /// `flop = 2 · n_rows · k · n` each, weights read once as the engine executes them.
-fn matmul(tensor: &TensorSpec, engine: &EngineProfile, n_rows: u32, calls: u64) -> OpCost {
-    let rows = u64::from(n_rows);
-    let (k, n) = match tensor.shape[..] {
-        [k, n] => (k, n),
-        _ => (tensor.n_elements(), 1),
+///
+/// Of the matrices of experts each row meets `used` of `count`; those that any row meets are read.
+/// They are multiplied one after the other, each by its share of the rows.
+fn matmul(
+    tensor: &TensorSpec,
+    engine: &EngineProfile,
+    n_rows: u32,
+    (calls, experts): (u64, Option<&Experts>),
+) -> OpCost {
+    let (k, n, stacked) = match tensor.shape[..] {
+        [k, n] => (k, n, 1),
+        [k, n, stacked] => (k, n, stacked),
+        _ => (tensor.n_elements(), 1, 1),
     };
-    let path = engine.kernel(tensor.tensor_type, n_rows, k, n);
-    let flop = product(&[calls, 2, rows, k, n]);
-    let weight_bytes = calls * engine.executed_bytes(tensor.tensor_type, path, k * n);
-    let inputs = product(&[calls, rows, k]);
-    let outputs = product(&[calls, rows, n]);
+    let matrices = product(&[calls, stacked]);
+    // Matrices that are met, and rows that each of those met multiplies, summed over all.
+    let (met, rows) = match experts.filter(|_| tensor.role.kind() == RoleKind::Experts) {
+        Some(experts) => {
+            let layers = matrices as f64 / f64::from(experts.count.max(1));
+            let met = (layers * experts.active(n_rows)).round() as u64;
+            let rows = layers * f64::from(experts.used) * f64::from(n_rows);
+            (met.max(1), rows.round() as u64)
+        }
+        None => (matrices, product(&[matrices, n_rows.into()])),
+    };
+    let rows_each = u32::try_from(rows / met.max(1)).unwrap_or(u32::MAX).max(1);
+    let path = engine.kernel(tensor.tensor_type, rows_each, k, n);
+    let flop = product(&[2, rows, k, n]);
+    let weight_bytes = met.saturating_mul(executed(engine, tensor.tensor_type, path, (k, n)));
+    let inputs = product(&[rows, k]);
+    let outputs = product(&[rows, n]);
     let mut features = vec![
-        (Feature::Calls, calls as f64),
+        (Feature::Calls, met as f64),
         (Feature::WeightBytes, weight_bytes as f64),
         (Feature::InputElements, inputs as f64),
     ];
-    if n_rows > 1 {
+    if rows_each > 1 {
         features.insert(1, (Feature::Flop, flop as f64));
     }
     OpCost {
         op: OpKind::Matmul,
         role: Some(tensor.role),
         tensor_type: Some(tensor.tensor_type),
-        class: KernelClass::matmul(tensor.tensor_type, path, n_rows),
-        calls: calls as u32,
+        class: KernelClass::matmul(tensor.tensor_type, path, rows_each),
+        calls: u32::try_from(met).unwrap_or(u32::MAX),
         flop,
         bytes: weight_bytes.saturating_add(product(&[F32_BYTES, inputs.saturating_add(outputs)])),
         features,
     }
 }
 
+fn executed(
+    engine: &EngineProfile,
+    tensor_type: TensorType,
+    path: KernelPath,
+    (k, n): (u64, u64),
+) -> u64 {
+    engine.executed_bytes(tensor_type, path, k.saturating_mul(n))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::tests::ZEN5;
-    use foretoken_spec::{ModelShape, ModelSource};
+    use foretoken_spec::{ModelShape, ModelSource, ShapeDetails};
     use proptest::prelude::*;
 
     pub(crate) fn llama_2_7b(tensor_type: TensorType) -> ModelSpec {
@@ -279,6 +413,7 @@ mod tests {
             rope_freqs: false,
             rope_freq_base: 10_000.0,
             rms_norm_eps: 1e-5,
+            details: ShapeDetails::default(),
         };
         ModelSpec::from_shape(
             "llama-2-7b",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use foretoken_spec::{TensorType, TensorTypeError};
 
-use crate::{SUPPORTED_ARCHITECTURES, ValueType};
+use crate::ValueType;
 
 /// Why a GGUF file cannot be used. Each message is one line and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -196,30 +196,32 @@ pub enum GgufError {
         /// The tensor.
         name: String,
     },
-    /// A model that this tool knows nothing about.
-    #[error("unsupported architecture `{}`; supported: {}", shown(architecture), SUPPORTED_ARCHITECTURES.join(", "))]
-    Architecture {
-        /// The architecture in the file.
-        architecture: String,
-    },
-    /// A mixture of experts.
-    #[error(
-        "mixture-of-experts not supported yet (metadata key `{key}` is {experts}); use a dense model"
-    )]
-    MixtureOfExperts {
-        /// The key that says so.
-        key: String,
-        /// Its value.
-        experts: u64,
+    /// An adapter, a projector or another companion of a model.
+    #[error("no language model but a file of kind `{}`; give the path of the model itself", shown(kind))]
+    NotALanguageModel {
+        /// `general.type`, or the architecture.
+        kind: String,
     },
     /// Metadata and vocabulary, no weights.
     #[error("vocabulary-only file: it holds no tensors; use the file with the weights")]
     VocabularyOnly,
     /// One of several files of a model.
-    #[error("one of {count} parts of a split model; merge them with llama-gguf-split --merge")]
+    #[error(
+        "one of {count} parts of a split model, and its name does not end in -0000N-of-{count:05}.gguf; rename the parts, or merge them with llama-gguf-split --merge"
+    )]
     Split {
         /// Number of parts.
         count: u64,
+    },
+    /// A part of a split model is not beside the others.
+    #[error("part {number} of {count}, `{}`, is missing; download it into the same folder", shown(name))]
+    MissingPart {
+        /// Name of its file.
+        name: String,
+        /// Which part, from 1.
+        number: u32,
+        /// Number of parts.
+        count: u32,
     },
     /// An alignment that is not a power of two of bytes.
     #[error(

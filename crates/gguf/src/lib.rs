@@ -4,6 +4,9 @@
 //! allocate more than the file holds. [`mix`] knows how llama.cpp's quantizer mixes tensor types
 //! in a file; [`synth`] makes files of true shapes and true bytes with random weights.
 //!
+//! Any architecture is described; `foretoken_spec::ARCHITECTURES` lists those whose form is known.
+//! The keys of every architecture (`llama` stands for its name):
+//!
 //! | GGUF key | Hugging Face | here |
 //! | --- | --- | --- |
 //! | `llama.block_count` | `num_hidden_layers` | `n_layers` |
@@ -20,10 +23,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod arrays;
+mod details;
 mod error;
 mod header;
 mod model;
 mod read;
+mod shards;
 mod value;
 
 pub mod mix;
@@ -32,7 +37,7 @@ pub mod synth;
 pub use arrays::{FullArray, read_arrays};
 pub use error::GgufError;
 pub use header::{GgufHeader, TensorInfo};
-pub use model::{SUPPORTED_ARCHITECTURES, family_of, model_of_header, read_model};
+pub use model::{family_of, model_of_header, read_model};
 pub use read::read_header;
 pub use value::{Value, ValueType};
 

@@ -1,18 +1,30 @@
 //! Which tensor takes which type when llama.cpp's `llama-quantize` makes a file.
 //!
-//! A scheme such as `Q4_K_M` mixes types by rule. These are the rules for the `llama` architecture
-//! without an importance matrix, as `llama_tensor_get_type` of llama.cpp's `src/llama-quant.cpp`
-//! has them; the sizes of published files confirm them (see the tests).
+//! A scheme such as `Q4_K_M` mixes types by rule. These are the rules without an importance matrix,
+//! as `llama_tensor_get_type_impl` of llama.cpp's `src/llama-quant.cpp` has them; the sizes of
+//! published files confirm them (see the tests).
 //!
-//! * Vectors stay F32. The floating-point schemes store every matrix alike.
+//! * Vectors, routers and convolutions stay F32. The floating-point schemes store every matrix
+//!   alike.
 //! * The LM head (`output`, or the embedding where it is tied) takes Q6_K, in Q8_0 files Q8_0.
-//! * `Q4_K_M`, `Q5_K_M`: `attn_v` and `ffn_down` take Q6_K in the layers of [`use_more_bits`].
-//! * `Q4_K_S`: `attn_v` takes Q5_K in the first four layers, `ffn_down` in the first eighth.
-//! * Models of 80 layers with grouped queries (llama.cpp's "70B"): `attn_v` of Q4_K takes Q5_K.
-//! * Rows that are not a multiple of 256 fall back: Q4_K → Q5_0, Q5_K → Q5_1, Q6_K → Q8_0; rows
-//!   that are not a multiple of 32 are stored as F16.
+//! * `Q4_K_M`, `Q5_K_M`: values and `ffn_down` take Q6_K in the layers of [`use_more_bits`]. A fused
+//!   `attn_qkv` takes one step more than the base in every layer, as in the files of 2024 and 2025
+//!   (the newest llama.cpp treats it as values; sizes differ by 0.2 %).
+//! * `Q4_K_S`: values take Q5_K in the first four layers, `ffn_down` in the first eighth.
+//! * `Q3_K_*`, `Q2_K*`, `IQ4_*`: values, output projection and `ffn_down` take more bits; values
+//!   more still where four query heads and more share them.
+//! * Models of 80 layers with grouped queries (llama.cpp's "70B"): values of Q4_K and Q3_K take
+//!   Q5_K. Models of eight experts: keys and values take Q8_0, the output projection Q5_K.
+//! * Rows that are not a whole number of blocks fall back: Q4_K → Q5_0, Q5_K → Q5_1, Q6_K → Q8_0,
+//!   Q2_K and Q3_K → Q4_0, IQ4_XS → IQ4_NL; rows that are not a multiple of 32 are stored as F16.
 
-use foretoken_spec::{ModelShape, ModelSource, ModelSpec, QuantScheme, TensorRole, TensorType};
+use foretoken_spec::{
+    LayerKind, ModelShape, ModelSource, ModelSpec, QuantScheme, RoleKind, TensorRole, TensorType,
+};
+
+use QuantScheme as S;
+use TensorRole as R;
+use TensorType as T;
 
 /// A model of this shape as `llama-quantize` would store it with this scheme.
 pub fn quantized_spec(
@@ -35,36 +47,53 @@ pub fn tensor_type(
     role: TensorRole,
     layer: Option<u32>,
 ) -> TensorType {
-    if role.is_vector() || role == TensorRole::Other {
-        return TensorType::F32;
+    if role.is_kept_f32() {
+        return T::F32;
     }
     let base = base_type(scheme);
     if base.is_float() {
         return base;
     }
-    let layer = layer.unwrap_or(0);
-    let wanted = match role {
-        TensorRole::Output => head_type(base),
-        TensorRole::TokenEmbedding if shape.tied_embeddings => head_type(base),
-        TensorRole::AttnV => attn_v_type(scheme, shape, layer),
-        TensorRole::FfnDown => ffn_down_type(scheme, shape, layer),
-        _ => base,
+    let index = layer.unwrap_or(0);
+    let wanted = if role == R::Output || (role == R::TokenEmbedding && shape.tied_embeddings) {
+        head_type(base)
+    } else if scheme == S::MXFP4_MOE {
+        // The embedding keeps the base type's fallback: only experts are MXFP4.
+        if role.kind() == RoleKind::Experts { T::MXFP4 } else { T::Q8_0 }
+    } else {
+        match role {
+            R::AttnV | R::AttnKvB => values_type(scheme, shape, index),
+            R::AttnQkv => fused_type(scheme),
+            R::AttnK if has_eight_experts(shape) => T::Q8_0,
+            R::AttnOutput => output_type(scheme, shape),
+            R::FfnDown | R::FfnDownExps | R::FfnDownShexp => down_type(scheme, shape, index),
+            _ => base,
+        }
     };
-    let row = shape.tensor_shape(role).and_then(|dims| dims.first().copied()).unwrap_or(1);
+    let dims = shape.tensor_shape_in(role, index);
+    let row = dims.and_then(|dims| dims.first().copied()).unwrap_or(1);
     fit_to_row(wanted, row)
 }
 
 /// The type that most matrices of a scheme take.
 pub fn base_type(scheme: QuantScheme) -> TensorType {
     match scheme {
-        QuantScheme::F32 => TensorType::F32,
-        QuantScheme::F16 => TensorType::F16,
-        QuantScheme::BF16 => TensorType::BF16,
-        QuantScheme::Q8_0 => TensorType::Q8_0,
-        QuantScheme::Q6_K => TensorType::Q6_K,
-        QuantScheme::Q5_K_M | QuantScheme::Q5_K_S => TensorType::Q5_K,
-        QuantScheme::Q4_K_M | QuantScheme::Q4_K_S => TensorType::Q4_K,
-        QuantScheme::Q4_0 => TensorType::Q4_0,
+        S::F32 => T::F32,
+        S::F16 => T::F16,
+        S::BF16 => T::BF16,
+        S::Q8_0 => T::Q8_0,
+        S::Q6_K => T::Q6_K,
+        S::Q5_K_M | S::Q5_K_S => T::Q5_K,
+        S::Q5_1 => T::Q5_1,
+        S::Q5_0 => T::Q5_0,
+        S::Q4_K_M | S::Q4_K_S => T::Q4_K,
+        S::Q4_1 => T::Q4_1,
+        S::Q4_0 => T::Q4_0,
+        S::IQ4_NL => T::IQ4_NL,
+        S::IQ4_XS => T::IQ4_XS,
+        S::Q3_K_L | S::Q3_K_M | S::Q3_K_S => T::Q3_K,
+        S::Q2_K | S::Q2_K_S => T::Q2_K,
+        S::MXFP4_MOE => T::MXFP4,
     }
 }
 
@@ -77,28 +106,90 @@ pub fn use_more_bits(layer: u32, n_layers: u32) -> bool {
 }
 
 fn head_type(base: TensorType) -> TensorType {
-    if base == TensorType::Q8_0 { base } else { TensorType::Q6_K }
+    if matches!(base, T::Q8_0 | T::MXFP4) { T::Q8_0 } else { T::Q6_K }
 }
 
-fn attn_v_type(scheme: QuantScheme, shape: &ModelShape, layer: u32) -> TensorType {
+/// Query heads for each key and value head of the first layer, as llama.cpp asks for it: 0 where
+/// that layer has none.
+fn queries_per_value(shape: &ModelShape) -> u32 {
+    let first = shape.layer(0);
+    first.n_heads.checked_div(first.n_kv_heads).unwrap_or(0)
+}
+
+fn has_eight_experts(shape: &ModelShape) -> bool {
+    shape.details.experts.as_ref().is_some_and(|experts| experts.count == 8)
+}
+
+fn values_type(scheme: QuantScheme, shape: &ModelShape, layer: u32) -> TensorType {
+    let attends = |l: &u32| shape.layer(*l).kind == LayerKind::Attention;
+    let n_values = (0..shape.n_layers).filter(attends).count() as u32;
+    let index = (0..layer).filter(attends).count() as u32;
+    let shared = queries_per_value(shape) >= 4;
     let chosen = match scheme {
-        QuantScheme::Q4_K_M | QuantScheme::Q5_K_M if use_more_bits(layer, shape.n_layers) => {
-            TensorType::Q6_K
+        S::Q2_K => {
+            if shared {
+                T::Q4_K
+            } else {
+                T::Q3_K
+            }
         }
-        QuantScheme::Q4_K_S if layer < 4 => TensorType::Q5_K,
+        S::Q2_K_S if shared => T::Q4_K,
+        S::Q3_K_M if index < 2 => T::Q5_K,
+        S::Q3_K_M => T::Q4_K,
+        S::Q3_K_L => T::Q5_K,
+        S::IQ4_NL | S::IQ4_XS if shared => T::Q5_K,
+        S::Q4_K_M | S::Q5_K_M if use_more_bits(index, n_values) => T::Q6_K,
+        S::Q4_K_S if index < 4 => T::Q5_K,
         _ => base_type(scheme),
     };
+    if has_eight_experts(shape) {
+        return T::Q8_0;
+    }
     // llama.cpp's model type "70B": 80 layers, fewer key-value heads than query heads.
     let is_70b = shape.n_layers == 80 && shape.n_heads != shape.n_kv_heads;
-    if is_70b && chosen == TensorType::Q4_K { TensorType::Q5_K } else { chosen }
+    if is_70b && matches!(chosen, T::Q3_K | T::Q4_K) { T::Q5_K } else { chosen }
 }
 
-fn ffn_down_type(scheme: QuantScheme, shape: &ModelShape, layer: u32) -> TensorType {
+fn fused_type(scheme: QuantScheme) -> TensorType {
     match scheme {
-        QuantScheme::Q4_K_M | QuantScheme::Q5_K_M if use_more_bits(layer, shape.n_layers) => {
-            TensorType::Q6_K
-        }
-        QuantScheme::Q4_K_S if layer < shape.n_layers / 8 => TensorType::Q5_K,
+        S::Q3_K_M | S::Q3_K_L => T::Q4_K,
+        S::Q4_K_M => T::Q5_K,
+        S::Q5_K_M => T::Q6_K,
+        _ => base_type(scheme),
+    }
+}
+
+fn output_type(scheme: QuantScheme, shape: &ModelShape) -> TensorType {
+    if has_eight_experts(shape) {
+        return match scheme {
+            S::Q2_K
+            | S::Q3_K_S
+            | S::Q3_K_M
+            | S::Q4_K_S
+            | S::Q4_K_M
+            | S::IQ4_NL
+            | S::IQ4_XS => T::Q5_K,
+            _ => base_type(scheme),
+        };
+    }
+    match scheme {
+        S::Q2_K => T::Q3_K,
+        S::Q3_K_M => T::Q4_K,
+        S::Q3_K_L => T::Q5_K,
+        _ => base_type(scheme),
+    }
+}
+
+fn down_type(scheme: QuantScheme, shape: &ModelShape, layer: u32) -> TensorType {
+    let n_layers = shape.n_layers;
+    match scheme {
+        S::Q2_K => T::Q3_K,
+        S::Q2_K_S if layer < n_layers / 8 => T::Q4_K,
+        S::Q3_K_M if layer < n_layers / 16 => T::Q5_K,
+        S::Q3_K_M => T::Q4_K,
+        S::Q3_K_L => T::Q5_K,
+        S::Q4_K_M | S::Q5_K_M if use_more_bits(layer, n_layers) => T::Q6_K,
+        S::Q4_K_S | S::IQ4_NL | S::IQ4_XS if layer < n_layers / 8 => T::Q5_K,
         _ => base_type(scheme),
     }
 }
@@ -109,15 +200,17 @@ pub fn fit_to_row(wanted: TensorType, row: u64) -> TensorType {
         return wanted;
     }
     let fallback = fallback(wanted);
-    if row.is_multiple_of(fallback.block_len()) { fallback } else { TensorType::F16 }
+    if row.is_multiple_of(fallback.block_len()) { fallback } else { T::F16 }
 }
 
 /// What replaces a type of 256-weight blocks where rows are not a multiple of 256.
 pub(crate) fn fallback(wanted: TensorType) -> TensorType {
     match wanted {
-        TensorType::Q4_K => TensorType::Q5_0,
-        TensorType::Q5_K => TensorType::Q5_1,
-        TensorType::Q6_K => TensorType::Q8_0,
+        T::Q2_K | T::Q3_K => T::Q4_0,
+        T::Q4_K => T::Q5_0,
+        T::Q5_K => T::Q5_1,
+        T::Q6_K => T::Q8_0,
+        T::IQ4_XS => T::IQ4_NL,
         other => other,
     }
 }

@@ -24,6 +24,7 @@ pub(crate) fn tiny_shape() -> ModelShape {
         rope_freqs: true,
         rope_freq_base: 10_000.0,
         rms_norm_eps: 1e-5,
+        details: foretoken_spec::ShapeDetails::default(),
     }
 }
 

@@ -69,6 +69,7 @@ fn the_header_of_a_large_file_costs_a_few_megabytes() {
         rope_freqs: false,
         rope_freq_base: 10_000.0,
         rms_norm_eps: 1e-5,
+        details: foretoken_spec::ShapeDetails::default(),
     };
     let spec = mix::quantized_spec("m", "m", ModelSource::Mini, shape, QuantScheme::Q4_K_M);
     let size = SyntheticGguf::new(&spec).len();

@@ -382,6 +382,7 @@ mod tests {
             rope_freqs: false,
             rope_freq_base: 1.0,
             rms_norm_eps: 1.0,
+            details: foretoken_spec::ShapeDetails::default(),
         }
     }
 

@@ -149,6 +149,7 @@ fn plan(
         rope_freqs: false,
         rope_freq_base: 10_000.0,
         rms_norm_eps: 1e-5,
+        details: foretoken_spec::ShapeDetails::default(),
     };
     let build = |shape: &ModelShape| {
         mixed_model(&format!("mini-{name}-{}", kind.name), &format!("mini-{name}"), shape, types)
@@ -202,7 +203,7 @@ mod tests {
     use foretoken_cost::{Isa, X86Level};
 
     const ENGINE: EngineProfile =
-        EngineProfile { isa: Isa::X86 { level: X86Level::Avx512Vnni, amx: false } };
+        EngineProfile::candle_on(Isa::X86 { level: X86Level::Avx512Vnni, amx: false });
     const SCHEMES: &[QuantScheme] =
         &[QuantScheme::Q4_K_M, QuantScheme::Q8_0, QuantScheme::Q4_0, QuantScheme::F16];
 

@@ -25,6 +25,7 @@ fn model(tensor_type: TensorType) -> ModelSpec {
         rope_freqs: false,
         rope_freq_base: 10_000.0,
         rms_norm_eps: 1e-5,
+        details: foretoken_spec::ShapeDetails::default(),
     };
     ModelSpec::from_shape("m", "f", tensor_type.name(), ModelSource::Mini, shape, |role, _| {
         if role.is_vector() { TensorType::F32 } else { tensor_type }

@@ -39,6 +39,7 @@ pub(crate) fn model() -> ModelSpec {
         rope_freqs: false,
         rope_freq_base: 10_000.0,
         rms_norm_eps: 1e-5,
+        details: foretoken_spec::ShapeDetails::default(),
     };
     ModelSpec::from_shape("tiny", "tiny", "Q8_0", ModelSource::Mini, shape, |role, _| {
         if role.is_vector() { TensorType::F32 } else { TensorType::Q8_0 }

@@ -85,6 +85,7 @@ fn plan(
         rope_freqs: false,
         rope_freq_base: 10_000.0,
         rms_norm_eps: 1e-5,
+        details: foretoken_spec::ShapeDetails::default(),
     };
     let name = format!("mini-{n_layers}x{hidden_size}-{n_heads}-{n_kv_heads}-{intermediate_size}");
     let workload =

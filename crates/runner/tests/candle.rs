@@ -26,6 +26,7 @@ fn tiny_shape() -> ModelShape {
         rope_freqs: false,
         rope_freq_base: 10_000.0,
         rms_norm_eps: 1e-5,
+        details: foretoken_spec::ShapeDetails::default(),
     }
 }
 

@@ -6,7 +6,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod architecture;
 pub mod calibration;
+pub mod details;
 pub mod device;
 pub mod measurement;
 pub mod model;
@@ -15,11 +17,14 @@ pub mod prediction;
 pub mod profile;
 pub mod quant;
 pub mod report;
+pub mod role;
 pub mod timeline;
 pub mod validation;
 pub mod workload;
 
+pub use architecture::*;
 pub use calibration::*;
+pub use details::*;
 pub use device::*;
 pub use measurement::*;
 pub use model::*;
@@ -28,6 +33,7 @@ pub use prediction::*;
 pub use profile::*;
 pub use quant::*;
 pub use report::*;
+pub use role::*;
 pub use timeline::*;
 pub use validation::*;
 pub use workload::*;

@@ -5,112 +5,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::TensorType;
-
-/// What a tensor does in a model. The name in a GGUF file follows from role and layer.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum TensorRole {
-    /// `token_embd.weight`: gathered by token, not streamed, unless tied to the LM head.
-    TokenEmbedding,
-    /// `output.weight`: the LM head. Absent where the embedding is tied.
-    Output,
-    /// `output_norm.weight`
-    OutputNorm,
-    /// `rope_freqs.weight`: per-dimension factors of Llama 3.x; candle ignores them.
-    RopeFreqs,
-    /// `blk.N.attn_norm.weight`
-    AttnNorm,
-    /// `blk.N.attn_q.weight`
-    AttnQ,
-    /// `blk.N.attn_k.weight`
-    AttnK,
-    /// `blk.N.attn_v.weight`
-    AttnV,
-    /// `blk.N.attn_output.weight`
-    AttnOutput,
-    /// `blk.N.ffn_norm.weight`
-    FfnNorm,
-    /// `blk.N.ffn_gate.weight`
-    FfnGate,
-    /// `blk.N.ffn_up.weight`
-    FfnUp,
-    /// `blk.N.ffn_down.weight`
-    FfnDown,
-    /// Any other tensor: counted in bytes, in no operation.
-    Other,
-}
-
-impl TensorRole {
-    /// The roles of one transformer layer, in the order of llama.cpp's files.
-    pub const LAYER: &'static [TensorRole] = &[
-        Self::AttnNorm,
-        Self::AttnQ,
-        Self::AttnK,
-        Self::AttnV,
-        Self::AttnOutput,
-        Self::FfnNorm,
-        Self::FfnGate,
-        Self::FfnUp,
-        Self::FfnDown,
-    ];
-
-    /// The middle of the tensor's GGUF name (`attn_q` of `blk.3.attn_q.weight`).
-    pub fn gguf_stem(self) -> &'static str {
-        match self {
-            Self::TokenEmbedding => "token_embd",
-            Self::Output => "output",
-            Self::OutputNorm => "output_norm",
-            Self::RopeFreqs => "rope_freqs",
-            Self::AttnNorm => "attn_norm",
-            Self::AttnQ => "attn_q",
-            Self::AttnK => "attn_k",
-            Self::AttnV => "attn_v",
-            Self::AttnOutput => "attn_output",
-            Self::FfnNorm => "ffn_norm",
-            Self::FfnGate => "ffn_gate",
-            Self::FfnUp => "ffn_up",
-            Self::FfnDown => "ffn_down",
-            Self::Other => "other",
-        }
-    }
-
-    /// The GGUF name of the tensor with this role.
-    pub fn gguf_name(self, layer: Option<u32>) -> String {
-        match layer {
-            Some(layer) => format!("blk.{layer}.{}.weight", self.gguf_stem()),
-            None => format!("{}.weight", self.gguf_stem()),
-        }
-    }
-
-    /// Role and layer of a GGUF tensor name; [`TensorRole::Other`] where the name is not known.
-    pub fn from_gguf_name(name: &str) -> (Self, Option<u32>) {
-        const GLOBAL: &[TensorRole] = &[
-            TensorRole::TokenEmbedding,
-            TensorRole::Output,
-            TensorRole::OutputNorm,
-            TensorRole::RopeFreqs,
-        ];
-        let Some(stem) = name.strip_suffix(".weight") else { return (Self::Other, None) };
-        if let Some(rest) = stem.strip_prefix("blk.") {
-            let Some((layer, stem)) = rest.split_once('.') else { return (Self::Other, None) };
-            let layer = layer.parse().ok();
-            let role = Self::LAYER.iter().copied().find(|r| r.gguf_stem() == stem);
-            return match (role, layer) {
-                (Some(role), Some(layer)) => (role, Some(layer)),
-                (_, layer) => (Self::Other, layer),
-            };
-        }
-        (GLOBAL.iter().copied().find(|r| r.gguf_stem() == stem).unwrap_or(Self::Other), None)
-    }
-
-    /// Whether the tensor is a vector kept in F32 by every scheme.
-    pub fn is_vector(self) -> bool {
-        matches!(self, Self::AttnNorm | Self::FfnNorm | Self::OutputNorm | Self::RopeFreqs)
-    }
-}
+use crate::{
+    Architecture, FeedForward, LayerKind, LayerView, QkNorm, RoleKind, ShapeDetails, TensorRole,
+    TensorType,
+};
 
 /// One tensor of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -145,7 +43,7 @@ impl TensorSpec {
 /// The numbers that fix every tensor shape and operation of a decoder model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelShape {
-    /// GGUF's `general.architecture`: `llama`.
+    /// GGUF's `general.architecture`: `llama`, `qwen3`, …
     pub architecture: String,
     /// Transformer layers.
     pub n_layers: u32,
@@ -157,7 +55,7 @@ pub struct ModelShape {
     pub n_kv_heads: u32,
     /// Width of one head.
     pub head_dim: u32,
-    /// Width of the gated feed-forward layer.
+    /// Width of the feed-forward layer; 0 where every layer has experts instead.
     pub intermediate_size: u32,
     /// Rows of the embedding and of the LM head.
     pub vocab_size: u32,
@@ -172,6 +70,9 @@ pub struct ModelShape {
     pub rope_freq_base: f32,
     /// Epsilon of the RMS norm.
     pub rms_norm_eps: f32,
+    /// What sets the model apart from the plain llama form; absent where nothing does.
+    #[serde(default, skip_serializing_if = "ShapeDetails::is_plain")]
+    pub details: ShapeDetails,
 }
 
 /// A number of a shape that no model has.
@@ -195,6 +96,8 @@ impl ModelShape {
     pub fn check(&self) -> Result<(), InvalidShape> {
         const WIDTH: (u64, &str) = (1 << 20, "between 1 and 1048576");
         let heads = u64::from(self.n_heads) * u64::from(self.head_dim);
+        // Without a dense layer the width may be 0.
+        let dense = u64::from(self.intermediate_size).max(u64::from(!self.details.is_plain()));
         for (field, value, (most, expected)) in [
             ("n_layers", self.n_layers.into(), (4096, "between 1 and 4096")),
             ("hidden_size", self.hidden_size.into(), WIDTH),
@@ -202,7 +105,7 @@ impl ModelShape {
             ("n_kv_heads", self.n_kv_heads.into(), WIDTH),
             ("head_dim", self.head_dim.into(), WIDTH),
             ("n_heads * head_dim", heads, WIDTH),
-            ("intermediate_size", self.intermediate_size.into(), WIDTH),
+            ("intermediate_size", dense, WIDTH),
             ("vocab_size", self.vocab_size.into(), (1 << 22, "between 1 and 4194304")),
             ("context_length", self.context_length.into(), (1 << 30, "between 1 and 1073741824")),
         ] {
@@ -218,55 +121,207 @@ impl ModelShape {
                 expected: "a divisor of n_heads",
             });
         }
+        self.check_details()
+    }
+
+    fn check_details(&self) -> Result<(), InvalidShape> {
+        const WIDTH: (u64, &str) = (1 << 20, "at most 1048576");
+        let refuse = |field, value: u64, expected| Err(InvalidShape { field, value, expected });
+        let details = &self.details;
+        if let Some(experts) = &details.experts {
+            if !(1..=1 << 16).contains(&experts.count) {
+                return refuse("experts.count", experts.count.into(), "between 1 and 65536");
+            }
+            if experts.used == 0 || experts.used > experts.count {
+                let expected = "between 1 and the number of experts";
+                return refuse("experts.used", experts.used.into(), expected);
+            }
+        }
+        let experts = details.experts.as_ref();
+        let latent = details.latent.as_ref();
+        let recurrent = details.recurrent.as_ref();
+        let value_dim = u64::from(self.n_heads) * u64::from(details.value_dim.unwrap_or(1));
+        for (field, value) in [
+            ("n_heads * value_dim", value_dim),
+            ("rope_dim", details.rope_dim.unwrap_or(0).into()),
+            ("experts.intermediate_size", experts.map_or(0, |e| e.intermediate_size).into()),
+            ("experts.shared_intermediate_size", {
+                experts.map_or(0, |e| e.shared_intermediate_size).into()
+            }),
+            ("latent.kv_rank", latent.map_or(0, |l| l.kv_rank).into()),
+            ("latent.q_rank", latent.map_or(0, |l| l.q_rank).into()),
+            ("latent.rope_dim", latent.map_or(0, |l| l.rope_dim).into()),
+            ("recurrent.inner_size", recurrent.map_or(0, |r| r.inner_size).into()),
+            ("recurrent.state_size", recurrent.map_or(0, |r| r.state_size).into()),
+            ("recurrent.conv_length", recurrent.map_or(0, |r| r.conv_length).into()),
+            ("conv_length", details.conv_length.unwrap_or(0).into()),
+        ] {
+            if value > WIDTH.0 {
+                return refuse(field, value, WIDTH.1);
+            }
+        }
+        if !details.layers.is_empty() && details.layers.len() != self.n_layers as usize {
+            return refuse("layers", details.layers.len() as u64, "one entry per layer");
+        }
+        for layer in &details.layers {
+            let heads = u64::from(layer.n_heads) * u64::from(self.head_dim);
+            let divides = layer.n_kv_heads == 0 || layer.n_heads.is_multiple_of(layer.n_kv_heads);
+            if heads > WIDTH.0 || layer.n_kv_heads > layer.n_heads || !divides {
+                let expected = "a divisor of n_heads in every layer";
+                return refuse("n_kv_heads", layer.n_kv_heads.into(), expected);
+            }
+            if u64::from(layer.intermediate_size) > WIDTH.0 {
+                return refuse("intermediate_size", layer.intermediate_size.into(), WIDTH.1);
+            }
+        }
         Ok(())
     }
 
-    /// Dimensions of the tensor of a role, innermost first; `None` for [`TensorRole::Other`].
+    /// Everything that the operations of a layer need to know of it.
+    pub fn layer(&self, layer: u32) -> LayerView {
+        let own = self.details.layers.get(layer as usize);
+        let details = &self.details;
+        let rotated = details.rope_skips_every.is_none_or(|n| !(layer + 1).is_multiple_of(n));
+        LayerView {
+            kind: own.map_or(LayerKind::Attention, |it| it.kind),
+            n_heads: own.map_or(self.n_heads, |it| it.n_heads),
+            n_kv_heads: own.map_or(self.n_kv_heads, |it| it.n_kv_heads),
+            head_dim: self.head_dim,
+            value_dim: details.value_dim.unwrap_or(self.head_dim),
+            rope_dim: if rotated { details.rope_dim.unwrap_or(self.head_dim) } else { 0 },
+            intermediate_size: own.map_or(self.intermediate_size, |it| it.intermediate_size),
+            has_experts: details.experts.as_ref().is_some_and(|experts| experts.has(layer)),
+            window: details.window.as_ref().filter(|w| w.has(layer)).map(|w| w.tokens),
+        }
+    }
+
+    /// All layers with what their operations need.
+    pub fn layers(&self) -> impl Iterator<Item = LayerView> {
+        (0..self.n_layers).map(|layer| self.layer(layer))
+    }
+
+    /// Dimensions of the tensor of a role in the first layer, innermost first; `None` of a role
+    /// that does not follow from the shape.
     pub fn tensor_shape(&self, role: TensorRole) -> Option<Vec<u64>> {
-        let hidden = u64::from(self.hidden_size);
-        let q = u64::from(self.n_heads) * u64::from(self.head_dim);
-        let kv = u64::from(self.n_kv_heads) * u64::from(self.head_dim);
-        let ffn = u64::from(self.intermediate_size);
-        let vocab = u64::from(self.vocab_size);
+        self.tensor_shape_in(role, 0)
+    }
+
+    /// Dimensions of the tensor of a role in a layer, innermost first; `None` of a role that does
+    /// not follow from the shape.
+    pub fn tensor_shape_in(&self, role: TensorRole, layer: u32) -> Option<Vec<u64>> {
+        use TensorRole as R;
+        let it = self.layer(layer);
+        let form = Architecture::find(&self.architecture);
+        let wide = |n: u32| u64::from(n);
+        let hidden = wide(self.hidden_size);
+        let q = wide(it.n_heads) * wide(it.head_dim);
+        let k = wide(it.n_kv_heads) * wide(it.head_dim);
+        let v = wide(it.n_kv_heads) * wide(it.value_dim);
+        let out = wide(it.n_heads) * wide(it.value_dim);
+        let fused = form.is_some_and(|form| form.feed_forward == FeedForward::FusedGateUp);
+        let ffn = wide(it.intermediate_size);
+        let up = if fused { 2 * ffn } else { ffn };
+        let vocab = wide(self.vocab_size);
+        let over_heads = form.is_some_and(|form| form.qk_norm == QkNorm::AllHeads);
+        let experts = self.details.experts.as_ref();
+        let n_experts = experts.map_or(0, |e| wide(e.count));
+        let expert = experts.map_or(0, |e| wide(e.intermediate_size));
+        let shared = experts.map_or(0, |e| wide(e.shared_intermediate_size));
         Some(match role {
-            TensorRole::TokenEmbedding | TensorRole::Output => vec![hidden, vocab],
-            TensorRole::OutputNorm | TensorRole::AttnNorm | TensorRole::FfnNorm => vec![hidden],
-            TensorRole::RopeFreqs => vec![u64::from(self.head_dim) / 2],
-            TensorRole::AttnQ => vec![hidden, q],
-            TensorRole::AttnK | TensorRole::AttnV => vec![hidden, kv],
-            TensorRole::AttnOutput => vec![q, hidden],
-            TensorRole::FfnGate | TensorRole::FfnUp => vec![hidden, ffn],
-            TensorRole::FfnDown => vec![ffn, hidden],
-            TensorRole::Other => return None,
+            R::TokenEmbedding | R::Output => vec![hidden, vocab],
+            R::OutputBias => vec![vocab],
+            R::OutputNorm
+            | R::OutputNormBias
+            | R::TokenEmbeddingNorm
+            | R::TokenEmbeddingNormBias
+            | R::AttnNorm
+            | R::AttnNormBias
+            | R::PostAttentionNorm
+            | R::FfnNorm
+            | R::FfnNormBias
+            | R::PostFfwNorm
+            | R::AttnOutputBias
+            | R::FfnDownBias
+            | R::FfnGateInpShexp => vec![hidden],
+            R::RopeFreqs => vec![wide(self.head_dim) / 2],
+            R::RopeFactorsLong | R::RopeFactorsShort => {
+                vec![wide(self.details.rope_dim.unwrap_or(self.head_dim)) / 2]
+            }
+            R::AttnQkv => vec![hidden, q + k + v],
+            R::AttnQkvBias => vec![q + k + v],
+            R::AttnQ => vec![hidden, q],
+            R::AttnQBias => vec![q],
+            R::AttnK => vec![hidden, k],
+            R::AttnKBias => vec![k],
+            R::AttnV => vec![hidden, v],
+            R::AttnVBias => vec![v],
+            R::AttnQNorm => vec![if over_heads { q } else { wide(it.head_dim) }],
+            R::AttnKNorm => vec![if over_heads { k } else { wide(it.head_dim) }],
+            R::AttnSinks => vec![wide(it.n_heads)],
+            R::AttnOutput => vec![out, hidden],
+            R::ShortconvConv => vec![wide(self.details.conv_length?), hidden],
+            R::ShortconvIn => vec![hidden, 3 * hidden],
+            R::ShortconvOut => vec![hidden, hidden],
+            R::FfnGateInp => vec![hidden, n_experts],
+            R::FfnGateInpBias => vec![n_experts],
+            R::FfnGateExps | R::FfnUpExps => vec![hidden, expert, n_experts],
+            R::FfnGateExpsBias | R::FfnUpExpsBias => vec![expert, n_experts],
+            R::FfnDownExps => vec![expert, hidden, n_experts],
+            R::FfnDownExpsBias => vec![hidden, n_experts],
+            R::FfnGateShexp | R::FfnUpShexp => vec![hidden, shared],
+            R::FfnDownShexp => vec![shared, hidden],
+            R::FfnGate => vec![hidden, ffn],
+            R::FfnGateBias => vec![ffn],
+            R::FfnUp => vec![hidden, up],
+            R::FfnUpBias => vec![up],
+            R::FfnDown => vec![ffn, hidden],
+            _ => return None,
         })
     }
 
-    /// Every (role, layer) of the model, in the order of llama.cpp's files.
+    /// Every (role, layer) of the model, in the order of llama.cpp's files. An architecture whose
+    /// form is not known is taken to have that of llama.
     pub fn tensor_slots(&self) -> Vec<(TensorRole, Option<u32>)> {
-        let mut slots = Vec::new();
-        if self.rope_freqs {
-            slots.push((TensorRole::RopeFreqs, None));
-        }
-        slots.push((TensorRole::TokenEmbedding, None));
+        let form = Architecture::find(&self.architecture).or_else(|| Architecture::find("llama"));
+        let Some(form) = form else { return Vec::new() };
+        let [before, after] = form.global_roles(self);
+        let mut slots: Vec<_> = before.into_iter().map(|role| (role, None)).collect();
         for layer in 0..self.n_layers {
-            slots.extend(TensorRole::LAYER.iter().map(|&role| (role, Some(layer))));
+            let roles = form.layer_roles(self, layer);
+            slots.extend(roles.into_iter().map(|role| (role, Some(layer))));
         }
-        slots.push((TensorRole::OutputNorm, None));
-        if !self.tied_embeddings {
-            slots.push((TensorRole::Output, None));
-        }
+        slots.extend(after.into_iter().map(|role| (role, None)));
         slots
     }
 
-    /// Bytes of keys and values that one cached token takes, all layers:
-    /// `2 · n_layers · n_kv_heads · head_dim · bytes_per_element`.
+    /// Numbers of key and value that one cached token takes, all layers:
+    /// `Σ n_kv_heads · (head_dim + value_dim)`, or the latent where attention is taken on it.
+    pub fn kv_elements_per_token(&self) -> u64 {
+        self.layers().map(|layer| self.layer_kv_elements(&layer)).sum()
+    }
+
+    /// Numbers of key and value that one cached token takes in a layer.
+    pub fn layer_kv_elements(&self, layer: &LayerView) -> u64 {
+        if layer.kind != LayerKind::Attention {
+            return 0;
+        }
+        match &self.details.latent {
+            Some(latent) if latent.absorbed => {
+                u64::from(latent.kv_rank) + u64::from(latent.rope_dim)
+            }
+            _ => {
+                u64::from(layer.n_kv_heads)
+                    * (u64::from(layer.head_dim) + u64::from(layer.value_dim))
+            }
+        }
+    }
+
+    /// Bytes of keys and values that one cached token takes, all layers; without windows and
+    /// per-layer differences `2 · n_layers · n_kv_heads · head_dim · bytes_per_element`.
     ///
     /// Llama-3-8B: 2·32·8·128·2 = 131,072 bytes at f16, 262,144 at f32.
     pub fn kv_bytes_per_token(&self, bytes_per_element: u64) -> u64 {
-        2 * u64::from(self.n_layers)
-            * u64::from(self.n_kv_heads)
-            * u64::from(self.head_dim)
-            * bytes_per_element
+        self.kv_elements_per_token() * bytes_per_element
     }
 }
 
@@ -310,6 +365,9 @@ pub struct ModelSpec {
     pub tensors: Vec<TensorSpec>,
     /// Size of the file, where there is one.
     pub file_bytes: Option<u64>,
+    /// Where the description is approximate, as sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approximations: Vec<String>,
 }
 
 impl ModelSpec {
@@ -330,7 +388,7 @@ impl ModelSpec {
                     name: role.gguf_name(layer),
                     role,
                     layer,
-                    shape: shape.tensor_shape(role)?,
+                    shape: shape.tensor_shape_in(role, layer.unwrap_or(0))?,
                     tensor_type: choose(role, layer),
                 })
             })
@@ -343,13 +401,14 @@ impl ModelSpec {
             shape,
             tensors,
             file_bytes: None,
+            approximations: Vec::new(),
         }
     }
 
     /// Number of weights, tied ones once. The factors of the rotary embedding are a table of the
     /// file, no weights of the model.
     pub fn n_parameters(&self) -> u64 {
-        let is_weight = |t: &&TensorSpec| t.role != TensorRole::RopeFreqs;
+        let is_weight = |t: &&TensorSpec| t.role.kind() != RoleKind::Factors;
         self.tensors.iter().filter(is_weight).map(TensorSpec::n_elements).sum()
     }
 
@@ -416,8 +475,18 @@ pub struct ModelRecord {
 impl ModelRecord {
     /// Rebuilds the tensor table. A role without a type is F32.
     pub fn to_spec(&self) -> ModelSpec {
+        let form = Architecture::find(&self.shape.architecture);
         let choose = |role: TensorRole, layer: Option<u32>| {
-            let mut index = layer.unwrap_or(0);
+            // Runs count the layers that have the role: all of them, unless layers differ.
+            let has = |layer: &u32| {
+                form.is_none_or(|form| form.layer_roles(&self.shape, *layer).contains(&role))
+            };
+            let mut index = match layer {
+                Some(layer) if self.shape.details.layers_differ() => {
+                    (0..layer).filter(has).count() as u32
+                }
+                layer => layer.unwrap_or(0),
+            };
             for TypeRun(tensor_type, n) in self.types.get(&role).into_iter().flatten() {
                 if index < *n {
                     return *tensor_type;
@@ -456,6 +525,7 @@ pub(crate) mod tests {
             rope_freqs: false,
             rope_freq_base: 500_000.0,
             rms_norm_eps: 1e-5,
+            details: ShapeDetails::default(),
         }
     }
 
@@ -492,18 +562,6 @@ pub(crate) mod tests {
         // 2·128256·4096 + 32·(2·4096·4096 + 2·4096·1024 + 3·4096·14336 + 2·4096) + 4096
         assert_eq!(spec.n_parameters(), 8_030_261_248);
         assert_eq!(spec.weight_bytes(), 2 * 8_030_261_248);
-    }
-
-    #[test]
-    fn names_of_roles_read_back() {
-        for &role in TensorRole::LAYER {
-            assert_eq!(TensorRole::from_gguf_name(&role.gguf_name(Some(7))), (role, Some(7)));
-        }
-        assert_eq!(TensorRole::from_gguf_name("output.weight"), (TensorRole::Output, None));
-        assert_eq!(
-            TensorRole::from_gguf_name("blk.2.ffn_gate_exps.weight"),
-            (TensorRole::Other, Some(2))
-        );
     }
 
     #[test]

@@ -164,9 +164,20 @@ pub enum QuantScheme {
     Q6_K,
     Q5_K_M,
     Q5_K_S,
+    Q5_1,
+    Q5_0,
     Q4_K_M,
     Q4_K_S,
+    Q4_1,
     Q4_0,
+    IQ4_NL,
+    IQ4_XS,
+    Q3_K_L,
+    Q3_K_M,
+    Q3_K_S,
+    Q2_K,
+    Q2_K_S,
+    MXFP4_MOE,
 }
 
 impl QuantScheme {
@@ -179,9 +190,20 @@ impl QuantScheme {
         Self::Q6_K,
         Self::Q5_K_M,
         Self::Q5_K_S,
+        Self::Q5_1,
+        Self::Q5_0,
         Self::Q4_K_M,
         Self::Q4_K_S,
+        Self::Q4_1,
         Self::Q4_0,
+        Self::IQ4_NL,
+        Self::IQ4_XS,
+        Self::Q3_K_L,
+        Self::Q3_K_M,
+        Self::Q3_K_S,
+        Self::Q2_K,
+        Self::Q2_K_S,
+        Self::MXFP4_MOE,
     ];
 
     /// llama.cpp's name, e.g. `Q4_K_M`.
@@ -197,6 +219,17 @@ impl QuantScheme {
             Self::Q4_K_M => "Q4_K_M",
             Self::Q4_K_S => "Q4_K_S",
             Self::Q4_0 => "Q4_0",
+            Self::Q5_1 => "Q5_1",
+            Self::Q5_0 => "Q5_0",
+            Self::Q4_1 => "Q4_1",
+            Self::IQ4_NL => "IQ4_NL",
+            Self::IQ4_XS => "IQ4_XS",
+            Self::Q3_K_L => "Q3_K_L",
+            Self::Q3_K_M => "Q3_K_M",
+            Self::Q3_K_S => "Q3_K_S",
+            Self::Q2_K => "Q2_K",
+            Self::Q2_K_S => "Q2_K_S",
+            Self::MXFP4_MOE => "MXFP4_MOE",
         }
     }
 
@@ -213,6 +246,17 @@ impl QuantScheme {
             Self::Q5_K_M => 17,
             Self::Q6_K => 18,
             Self::BF16 => 32,
+            Self::Q4_1 => 3,
+            Self::Q5_0 => 8,
+            Self::Q5_1 => 9,
+            Self::Q2_K => 10,
+            Self::Q3_K_S => 11,
+            Self::Q3_K_M => 12,
+            Self::Q3_K_L => 13,
+            Self::Q2_K_S => 21,
+            Self::IQ4_NL => 25,
+            Self::IQ4_XS => 30,
+            Self::MXFP4_MOE => 38,
         }
     }
 
@@ -241,10 +285,12 @@ impl std::str::FromStr for QuantScheme {
     type Err = UnknownQuant;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // Publishers leave the `_MOE` of llama.cpp's name out.
+        let wanted = if text.trim().eq_ignore_ascii_case("mxfp4") { "MXFP4_MOE" } else { text };
         Self::ALL
             .iter()
             .copied()
-            .find(|q| q.name().eq_ignore_ascii_case(text.trim()))
+            .find(|q| q.name().eq_ignore_ascii_case(wanted.trim()))
             .ok_or_else(|| UnknownQuant(text.to_owned()))
     }
 }

@@ -1,12 +1,13 @@
 use std::collections::{HashMap, HashSet};
 
 use foretoken_gguf::synth;
+use foretoken_spec::Architecture;
 
 use super::*;
 
 #[test]
 fn every_preset_has_the_published_number_of_parameters() {
-    assert!(presets().len() >= 15);
+    assert!(presets().len() >= 60, "{}", presets().len());
     for preset in presets() {
         let spec = preset.spec(QuantScheme::F16);
         assert_eq!(spec.n_parameters(), preset.parameters, "{}", preset.id);
@@ -22,7 +23,8 @@ fn names_are_unique_and_shapes_consistent() {
             assert!(seen.insert(name.clone()), "{name} names two presets");
         }
         let shape = &preset.shape;
-        assert!(shape.n_heads.is_multiple_of(shape.n_kv_heads), "{}", preset.id);
+        assert_eq!(shape.check(), Ok(()), "{}", preset.id);
+        assert!(Architecture::find(&shape.architecture).is_some(), "{}", preset.id);
         assert!(preset.source.starts_with("https://"), "{}", preset.id);
         assert_eq!(preset.id, preset.id.to_lowercase());
     }
@@ -127,4 +129,141 @@ fn files_have_their_published_sizes() {
         let error = (ours as f64 / bytes as f64 - 1.0).abs();
         assert!(error < 1e-4, "{id} {scheme}: {ours} for {bytes}");
     }
+}
+
+#[test]
+fn the_models_that_were_promised_are_there() {
+    for id in [
+        "tinyllama-1.1b",
+        "gemma-3-1b",
+        "llama-3.2-1b",
+        "deepseek-r1-distill-qwen-1.5b",
+        "llama-3.2-3b",
+        "gemma-2-2b",
+        "qwen2.5-0.5b",
+        "qwen2.5-72b",
+        "qwen3-0.6b",
+        "qwen3-32b",
+        "qwen3-30b-a3b",
+        "gemma-3-270m",
+        "gemma-3-27b",
+        "phi-3.5-mini",
+        "phi-4-mini",
+        "smollm3-3b",
+        "mistral-7b",
+        "mixtral-8x7b",
+        "glm-4-9b",
+        "lfm2-1.2b",
+        "gpt-oss-20b",
+        "olmo-2-7b",
+        "granite-3.3-2b",
+        "stablelm-2-1.6b",
+    ] {
+        assert!(find(id).is_ok_and(|preset| preset.id == id), "{id}");
+    }
+}
+
+/// Checks sizes that were published with three digits.
+fn check_sizes(unit: f64, sizes: &[(&str, QuantScheme, f64)], of: impl Fn(&ModelSpec) -> u64) {
+    for (id, scheme, published) in sizes {
+        let ours = of(&find(id).unwrap().spec(*scheme)) as f64 / unit;
+        let error = ours / published - 1.0;
+        // Published numbers are rounded to their last digit.
+        let rounding = 0.005 / published;
+        assert!(error.abs() < 0.01 + rounding, "{id} {scheme}: {ours:.3} for {published}");
+    }
+}
+
+#[test]
+fn files_of_other_architectures_have_their_published_sizes() {
+    use QuantScheme::{
+        F16, IQ4_XS, Q2_K, Q3_K_L, Q3_K_M, Q3_K_S, Q4_0, Q4_K_M, Q4_K_S, Q5_K_M, Q6_K, Q8_0,
+    };
+    // "Size of remote file", in 10⁹ bytes, as Hugging Face shows it.
+    let sizes: &[(&str, QuantScheme, f64)] = &[
+        // huggingface.co/bartowski/Phi-3.5-mini-instruct-GGUF
+        ("phi-3.5-mini", Q2_K, 1.42),
+        ("phi-3.5-mini", Q3_K_M, 1.96),
+        ("phi-3.5-mini", IQ4_XS, 2.06),
+        ("phi-3.5-mini", Q4_K_S, 2.19),
+        ("phi-3.5-mini", Q4_K_M, 2.39),
+        ("phi-3.5-mini", Q5_K_M, 2.82),
+        ("phi-3.5-mini", Q6_K, 3.14),
+        // huggingface.co/bartowski/gemma-2-2b-it-GGUF, lmstudio-community/gemma-2-2b-it-GGUF
+        ("gemma-2-2b", Q3_K_L, 1.55),
+        ("gemma-2-2b", Q4_K_S, 1.64),
+        ("gemma-2-2b", Q4_K_M, 1.71),
+        ("gemma-2-2b", Q6_K, 2.15),
+        // huggingface.co/bartowski/gemma-2-27b-it-GGUF
+        ("gemma-2-27b", Q2_K, 10.4),
+        ("gemma-2-27b", Q3_K_S, 12.2),
+        ("gemma-2-27b", Q3_K_M, 13.4),
+        ("gemma-2-27b", Q4_K_M, 16.6),
+        ("gemma-2-27b", Q5_K_M, 19.4),
+        ("gemma-2-27b", Q6_K, 22.3),
+        // huggingface.co/bartowski/DeepSeek-R1-Distill-Qwen-1.5B-GGUF and QuantFactory's
+        ("deepseek-r1-distill-qwen-1.5b", Q2_K, 0.753),
+        ("deepseek-r1-distill-qwen-1.5b", Q3_K_S, 0.861),
+        ("deepseek-r1-distill-qwen-1.5b", Q4_K_S, 1.07),
+        ("deepseek-r1-distill-qwen-1.5b", Q4_K_M, 1.12),
+        ("deepseek-r1-distill-qwen-1.5b", Q5_K_M, 1.29),
+        ("deepseek-r1-distill-qwen-1.5b", Q6_K, 1.46),
+        // huggingface.co/bartowski/DeepSeek-R1-Distill-Qwen-14B-GGUF
+        ("deepseek-r1-distill-qwen-14b", Q5_K_M, 10.5),
+        // huggingface.co/codebasic/Qwen3-8B-GGUF/tree/main
+        ("qwen3-8b", Q2_K, 3.28),
+        ("qwen3-8b", Q4_0, 4.77),
+        ("qwen3-8b", Q6_K, 6.73),
+        ("qwen3-8b", Q8_0, 8.71),
+        ("qwen3-8b", F16, 16.4),
+    ];
+    check_sizes(1e9, sizes, |spec| spec.file_bytes.unwrap());
+}
+
+#[test]
+fn tensor_bytes_are_those_of_published_benchmarks() {
+    use QuantScheme::{
+        F16, IQ4_NL, IQ4_XS, MXFP4_MOE, Q2_K, Q2_K_S, Q3_K_S, Q4_0, Q4_K_M, Q4_K_S, Q5_0, Q5_K_S,
+        Q6_K, Q8_0,
+    };
+    // The `size` column of llama-bench: bytes of all tensors, in GiB.
+    let sizes: &[(&str, QuantScheme, f64)] = &[
+        // github.com/ikawrakow/ik_llama.cpp/discussions/164
+        ("llama-3.1-8b", Q2_K_S, 2.78),
+        ("llama-3.1-8b", Q3_K_S, 3.41),
+        ("llama-3.1-8b", IQ4_XS, 4.13),
+        ("llama-3.1-8b", IQ4_NL, 4.35),
+        ("llama-3.1-8b", Q4_0, 4.35),
+        ("llama-3.1-8b", Q4_K_S, 4.36),
+        ("llama-3.1-8b", Q5_0, 5.22),
+        ("llama-3.1-8b", Q5_K_S, 5.21),
+        ("llama-3.1-8b", Q6_K, 6.14),
+        ("llama-3.1-8b", Q8_0, 7.95),
+        // github.com/XiongjieDai/GPU-Benchmarks-on-LLM-Inference
+        ("llama-3-8b", Q4_K_M, 4.58),
+        ("llama-3-8b", F16, 14.96),
+        ("llama-3.1-70b", Q4_K_M, 39.59),
+        // github.com/kyuz0/amd-strix-halo-toolboxes, benchmark/results
+        ("gpt-oss-20b", MXFP4_MOE, 11.27),
+        ("gpt-oss-120b", MXFP4_MOE, 59.02),
+        // github.com/vhpctnyd5x-lab/localai-16gb
+        ("qwen3-30b-a3b", Q2_K, 10.48),
+        // github.com/ggml-org/llama.cpp, benches/dgx-spark/dgx-spark.md
+        ("qwen3-coder-30b-a3b", Q8_0, 30.25),
+        // github.com/lhl/strix-halo-testing, llm-bench/Qwen3-32B-Q8_0
+        ("qwen3-32b", Q8_0, 32.42),
+        // github.com/ikawrakow/ik_llama.cpp/issues/308, the rows of llama.cpp
+        ("qwen2.5-3b", Q4_K_M, 1.79),
+        ("qwen2.5-3b", Q6_K, 2.36),
+        ("qwen2.5-3b", Q8_0, 3.05),
+        // github.com/geerlingguy/ai-benchmarks/issues/23
+        ("qwen2.5-14b", Q4_K_M, 8.37),
+        // github.com/mozilla-ai/llamafile, pull/655 and issues/569
+        ("mistral-nemo-12b", F16, 22.81),
+        ("mixtral-8x22b", Q6_K, 107.61),
+        // github.com/ggml-org/llama.cpp/pull/16634
+        ("mistral-7b", Q4_0, 3.83),
+        ("phi-2", Q4_0, 1.49),
+    ];
+    check_sizes(f64::from(1 << 30), sizes, ModelSpec::weight_bytes);
 }

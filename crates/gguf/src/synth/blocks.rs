@@ -109,6 +109,8 @@ fn push_block(out: &mut Vec<u8>, tensor_type: TensorType, random: &mut Random) {
         TensorType::Q4_K => push_k_block(out, random, 16.0, (32, 63), 128),
         TensorType::Q5_K => push_k_block(out, random, 32.0, (16, 31), 32 + 128),
         TensorType::Q6_K => push_q6_k(out, random),
+        TensorType::Q2_K => push_q2_k(out, random),
+        TensorType::Q3_K => push_q3_k(out, random),
         other => out.resize(out.len() + index(other.block_bytes()), 0),
     }
 }
@@ -171,6 +173,29 @@ fn push_q6_k(out: &mut Vec<u8>, random: &mut Random) {
     }
     let d = SIGMA / (spread(64.0) * root_mean_square(least, most));
     out.extend(f16(random.jitter(d)));
+}
+
+/// Q2_K: 16 scales and mins of 4 bits, quants, d, dmin: weight = d·scale·q − dmin·min.
+///
+/// Each group's min equals its scale, and dmin = d · (mean of q), so that the mean weight is 0.
+fn push_q2_k(out: &mut Vec<u8>, random: &mut Random) {
+    let (least, most) = (8, 15);
+    for _ in 0..16 {
+        let scale = (least + random.below(most - least + 1)) as u8;
+        out.push(scale | scale << 4);
+    }
+    random.push_bytes(out, 64);
+    let d = random.jitter(SIGMA / (spread(4.0) * root_mean_square(least, most)));
+    out.extend(f16(d));
+    out.extend(f16(d * 1.5));
+}
+
+/// Q3_K: high bits, low bits, 16 scales of 6 bits in 12 bytes, d: weight = d·(scale − 32)·(q − 4).
+///
+/// The scales are random bytes: all 64 values are as likely.
+fn push_q3_k(out: &mut Vec<u8>, random: &mut Random) {
+    random.push_bytes(out, 32 + 64 + 12);
+    out.extend(f16(random.jitter(SIGMA / (spread(8.0) * spread(64.0)))));
 }
 
 fn root_mean_square(least: u64, most: u64) -> f64 {

@@ -24,6 +24,7 @@ fn timeline(stretches: Vec<Stretch>, passes: Vec<TimedPass>) -> Timeline {
         rope_freqs: false,
         rms_norm_eps: 1e-5,
         rope_freq_base: 10_000.0,
+        details: foretoken_spec::ShapeDetails::default(),
     };
     Timeline {
         tool: ToolInfo {

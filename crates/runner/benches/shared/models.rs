@@ -40,6 +40,7 @@ fn spec(
         rope_freqs: false,
         rope_freq_base: 10_000.0,
         rms_norm_eps: 1e-5,
+        details: foretoken_spec::ShapeDetails::default(),
     };
     quantized_spec(name, name, ModelSource::Mini, shape, quant)
 }
