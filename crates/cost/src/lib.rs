@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod approximate;
 mod attention;
 mod class;
 mod engine;
@@ -15,9 +16,10 @@ mod ops;
 pub mod readers;
 mod roofline;
 
+pub use approximate::approximations;
 pub use class::{AttentionForm, KernelClass, KernelPath, Regime};
 pub use engine::{Engine, EngineProfile, Isa, UnknownKvType, X86Level};
-pub use memory::{MemoryParts, kv_cache_bytes, memory_parts};
+pub use memory::{MemoryParts, batch_memory, kv_cache_bytes, memory_parts};
 pub use ops::{
     Feature, OpCost, PassCost, attention_cost, batch_cost, pass_cost, sampling_cost,
 };

@@ -165,7 +165,7 @@ fn activation_bytes(shape: &ModelShape, engine: &EngineProfile, workload: &Workl
 mod tests {
     use super::*;
     use crate::engine::tests::ZEN5;
-    use foretoken_spec::{ModelSource, ShapeDetails, TensorType};
+    use foretoken_spec::{LayerShape, ModelSource, ShapeDetails, SlidingWindow, TensorType};
 
     fn tiny(tensor_type: TensorType, tied: bool) -> ModelSpec {
         let shape = ModelShape {
@@ -212,5 +212,58 @@ mod tests {
             + 4 * 3 * 256 // norms
             + 4096 * 64 * 4;
         assert_eq!(memory_parts(&model, &ZEN5, &workload).weights, expected);
+    }
+
+    #[test]
+    fn caches_follow_type_window_and_batch() {
+        // Gemma-3-1B: 26 layers, 22 of them with a window of 512; 1 head of 256.
+        let shape = ModelShape {
+            architecture: "gemma3".into(),
+            n_layers: 26,
+            n_heads: 4,
+            n_kv_heads: 1,
+            head_dim: 256,
+            details: ShapeDetails {
+                window: Some(SlidingWindow { tokens: 512, full_every: 6, layers: vec![] }),
+                ..ShapeDetails::default()
+            },
+            ..tiny(TensorType::Q8_0, true).shape
+        };
+        assert_eq!(kv_cache_bytes(&shape, &ZEN5, 4096), 4096 * 26 * 512 * 4);
+        let llama_cpp = EngineProfile::llama_cpp(ZEN5.isa);
+        // Windowed layers keep 512 tokens and a slice of 512.
+        let elements = (4 * 4096 + 22 * 1024) * 512;
+        assert_eq!(kv_cache_bytes(&shape, &llama_cpp, 4096), elements * 2);
+        let q8_0 = llama_cpp.with_kv_type("q8_0").unwrap();
+        assert_eq!(kv_cache_bytes(&shape, &q8_0, 4096), elements * 34 / 32);
+
+        let model = tiny(TensorType::Q8_0, true);
+        let workload = Workload::new(8, 8, 0).unwrap();
+        let one = batch_memory(&model, &ZEN5, &workload, 1);
+        let four = batch_memory(&model, &ZEN5, &workload, 4);
+        assert_eq!((four.kv_cache, four.weights), (4 * one.kv_cache, one.weights));
+    }
+
+    #[test]
+    fn qwen3_keeps_the_prompt_twice() {
+        let mut model = tiny(TensorType::Q8_0, true);
+        model.shape.architecture = "qwen3".into();
+        let workload = Workload::new(8, 8, 0).unwrap();
+        // 16 tokens flat and 8 as a tensor, 1,024 bytes each.
+        assert_eq!(memory_parts(&model, &ZEN5, &workload).kv_cache, 24 * 1024);
+    }
+
+    #[test]
+    fn short_convolutions_carry_a_few_positions() {
+        let mut shape = tiny(TensorType::Q8_0, true).shape;
+        shape.architecture = "lfm2".into();
+        shape.details.conv_length = Some(3);
+        shape.details.layers = vec![LayerShape {
+            kind: LayerKind::ShortConvolution,
+            n_heads: 0,
+            n_kv_heads: 0,
+            intermediate_size: 512,
+        }];
+        assert_eq!(kv_cache_bytes(&shape, &ZEN5, 1000), 2 * 256 * 4);
     }
 }

@@ -190,10 +190,11 @@ pub fn attention_cost(
     model: &ModelSpec,
     engine: &EngineProfile,
     pass: Pass,
+    batch: u32,
     form: AttentionForm,
 ) -> OpCost {
     let class = KernelClass { attention: form, ..attention_class(model, engine, pass) };
-    attention_op(&model.shape, engine, pass, 1, class)
+    attention_op(&model.shape, engine, pass, batch.max(1), class)
 }
 
 fn attention_class(model: &ModelSpec, engine: &EngineProfile, pass: Pass) -> KernelClass {
@@ -520,5 +521,131 @@ mod tests {
             };
             prop_assert_eq!(layers(a + b, 0), layers(a, 0) + layers(b, a));
         }
+    }
+
+    /// Qwen3-30B-A3B: 48 layers of 128 experts, 8 of them used.
+    fn qwen3_30b_a3b() -> ModelSpec {
+        let shape = ModelShape {
+            architecture: "qwen3moe".into(),
+            n_layers: 48,
+            hidden_size: 2048,
+            n_heads: 32,
+            n_kv_heads: 4,
+            head_dim: 128,
+            intermediate_size: 6144,
+            vocab_size: 151_936,
+            context_length: 40_960,
+            details: ShapeDetails {
+                experts: Some(Experts {
+                    count: 128,
+                    used: 8,
+                    intermediate_size: 768,
+                    ..Experts::default()
+                }),
+                ..ShapeDetails::default()
+            },
+            ..llama_2_7b(TensorType::Q8_0).shape
+        };
+        of_shape(shape)
+    }
+
+    fn of_shape(shape: ModelShape) -> ModelSpec {
+        ModelSpec::from_shape("m", "f", "q", ModelSource::Mini, shape, |role, _| {
+            if role.is_kept_f32() { TensorType::F32 } else { TensorType::Q8_0 }
+        })
+    }
+
+    fn weight_bytes(cost: &PassCost, role: TensorRole) -> f64 {
+        let ops = cost.ops.iter().filter(|op| op.role == Some(role) && op.op != OpKind::LmHead);
+        let features = ops.flat_map(|op| &op.features);
+        features.filter(|(f, _)| *f == Feature::WeightBytes).map(|(_, value)| value).sum()
+    }
+
+    #[test]
+    fn a_decode_step_of_qwen3_30b_a3b_by_hand() {
+        let model = qwen3_30b_a3b();
+        let decode = pass_cost(&model, &ZEN5, Pass { n_tokens: 1, kv_len: 100 });
+        // Queries and output 2048·4096, keys and values 2048·512, router 2048·128, and 8 experts
+        // of 3·2048·768, in 48 layers; the LM head once.
+        let layer = 2 * 2048 * 4096 + 2 * 2048 * 512 + 2048 * 128 + 8 * 3 * 2048 * 768;
+        assert_eq!(matmul_flop(&decode), 2 * (48 * layer + 2048 * 151_936));
+        assert_eq!(matmul_flop(&decode), 6_083_313_664);
+        // 8 of 128 experts are read.
+        let gates = weight_bytes(&decode, TensorRole::FfnGateExps);
+        assert_eq!(gates, 48.0 * 8.0 * 2048.0 * 768.0 * 34.0 / 32.0);
+        // 48 layers · 2 · 4 heads · 128: 98,304 bytes at f16.
+        assert_eq!(model.shape.kv_bytes_per_token(2), 98_304);
+        // Queries and keys are normed head by head: 48·(2·2048 + 36·128) + 2048.
+        let norms = decode.ops.iter().find(|op| op.op == OpKind::RmsNorm).unwrap();
+        assert_eq!(norms.flop, 48 * (2 * 2048 + 36 * 128) + 2048);
+        // Activation and product of 8 experts, their 8 weighted sums.
+        let mlp = decode.ops.iter().find(|op| op.op == OpKind::MlpElementwise).unwrap();
+        assert_eq!(mlp.flop, 48 * (2 * 8 * 768 + 8 * 2048));
+    }
+
+    #[test]
+    fn a_prompt_reads_all_experts_and_multiplies_by_some() {
+        let model = qwen3_30b_a3b();
+        let prefill = pass_cost(&model, &ZEN5, Pass { n_tokens: 512, kv_len: 0 });
+        let gates = weight_bytes(&prefill, TensorRole::FfnGateExps);
+        assert_eq!(gates, 48.0 * 128.0 * 2048.0 * 768.0 * 34.0 / 32.0);
+        let op =
+            prefill.ops.iter().find(|op| op.role == Some(TensorRole::FfnGateExps)).unwrap();
+        assert_eq!(op.flop, 2 * 48 * 512 * 8 * 2048 * 768);
+    }
+
+    #[test]
+    fn a_decode_step_of_mixtral_8x7b_by_hand() {
+        let mut shape = llama_2_7b(TensorType::Q8_0).shape;
+        (shape.n_kv_heads, shape.intermediate_size) = (8, 14_336);
+        shape.details.experts =
+            Some(Experts { count: 8, used: 2, intermediate_size: 14_336, ..Experts::default() });
+        let decode = pass_cost(&of_shape(shape), &ZEN5, Pass { n_tokens: 1, kv_len: 9 });
+        let layer = 2 * 4096 * 4096 + 2 * 4096 * 1024 + 4096 * 8 + 2 * 3 * 4096 * 14_336;
+        assert_eq!(matmul_flop(&decode), 2 * (32 * layer + 4096 * 32_000));
+        assert_eq!(matmul_flop(&decode), 25_497_174_016);
+    }
+
+    #[test]
+    fn fused_matrices_of_phi_3_cost_as_much_as_apart() {
+        // Phi-3.5-mini: 32 layers, 3072 wide, heads of 96, 8192 in the feed-forward layer.
+        let mut shape = llama_2_7b(TensorType::Q8_0).shape;
+        shape.architecture = "phi3".into();
+        (shape.hidden_size, shape.head_dim) = (3072, 96);
+        (shape.intermediate_size, shape.vocab_size) = (8192, 32_064);
+        let fused = of_shape(shape.clone());
+        let decode = pass_cost(&fused, &ZEN5, Pass { n_tokens: 1, kv_len: 9 });
+        let layer = 4 * 3072 * 3072 + 3 * 3072 * 8192;
+        assert_eq!(matmul_flop(&decode), 2 * (32 * layer + 3072 * 32_064));
+        let up = decode.ops.iter().find(|op| op.role == Some(TensorRole::FfnUp)).unwrap();
+        assert_eq!((up.calls, up.flop), (32, 2 * 32 * 3072 * 2 * 8192));
+        // Nothing is concatenated where room is set aside.
+        let attention = decode.ops.iter().find(|op| op.op == OpKind::Attention).unwrap();
+        assert!(attention.features.contains(&(Feature::KvElements, 0.0)));
+    }
+
+    #[test]
+    fn flash_attention_is_a_class_of_its_own() {
+        let mut shape = llama_2_7b(TensorType::Q8_0).shape;
+        shape.architecture = "qwen3".into();
+        let model = of_shape(shape);
+        let pass = Pass { n_tokens: 1, kv_len: 99 };
+        let cost = pass_cost(&model, &ZEN5, pass);
+        let op = cost.ops.iter().find(|op| op.op == OpKind::Attention).unwrap();
+        assert_eq!(op.class.key(), "attention.flash.one_row");
+        let llama = attention_cost(&model, &ZEN5, pass, 1, AttentionForm::Materialised);
+        assert_eq!(llama.class.key(), "attention.one_row");
+        assert_eq!(llama.flop, op.flop);
+    }
+
+    #[test]
+    fn a_batch_reads_the_weights_once() {
+        let model = llama_2_7b(TensorType::Q8_0);
+        let pass = Pass { n_tokens: 1, kv_len: 100 };
+        let one = pass_cost(&model, &ZEN5, pass);
+        let four = batch_cost(&model, &ZEN5, pass, 4);
+        assert_eq!(matmul_flop(&four), 4 * matmul_flop(&one));
+        let bytes = |cost| weight_bytes(cost, TensorRole::FfnDown);
+        assert_eq!(bytes(&one), bytes(&four));
     }
 }

@@ -1,6 +1,6 @@
 //! The answer to `foretoken predict`: every quantity of the contract for one workload.
 
-use foretoken_cost::{memory_parts, roofline};
+use foretoken_cost::{approximations, batch_memory, roofline};
 use foretoken_spec::{
     Basis, Bound, Estimate, FlopCount, MemoryPrediction, ModelSpec, OpPrediction, Phase,
     PredictedDevice, PredictedModel, PredictedWorkload, Prediction, SCHEMA_VERSION, Tier, Workload,
@@ -32,8 +32,10 @@ pub fn predict(
     asked: &Asked,
 ) -> Result<Prediction, PredictError> {
     let calibration = predictor.calibration();
-    let prefill = workload.prefill().map(|pass| predictor.pass(model, pass)).transpose()?;
-    let decode = workload.decode_midpoint().map(|pass| predictor.pass(model, pass)).transpose()?;
+    let batch = asked.batch_size.max(1);
+    let time = |pass| predictor.batch_pass(model, pass, batch);
+    let prefill = workload.prefill().map(time).transpose()?;
+    let decode = workload.decode_midpoint().map(time).transpose()?;
     let sampling = predictor.sampling(model)?;
     let sampling_s: f64 = sampling.iter().map(|op| op.seconds).sum();
 
@@ -55,7 +57,8 @@ pub fn predict(
 
     let tier = [&prefill, &decode].into_iter().flatten().map(|pass| pass.tier).max();
     let per_second = |tokens: u32, ms: Option<Estimate>| {
-        ms.map(|estimate| f64::from(tokens) / (estimate.point * 1e-3))
+        let tokens = f64::from(tokens) * f64::from(batch);
+        ms.map(|estimate| tokens / (estimate.point * 1e-3))
     };
     Ok(Prediction {
         schema_version: SCHEMA_VERSION,
@@ -99,7 +102,7 @@ pub fn predict(
             extrapolation,
         },
         verify: verify(model, workload, asked, calibration.threads),
-        warnings: warnings(model, workload),
+        warnings: warnings(predictor, model, workload),
     })
 }
 
@@ -149,7 +152,7 @@ fn memory(
     workload: &Workload,
     asked: &Asked,
 ) -> MemoryPrediction {
-    let parts = memory_parts(model, predictor.engine(), workload);
+    let parts = batch_memory(model, predictor.engine(), workload, asked.batch_size);
     let peak_bytes = parts.total() + asked.process_bytes;
     MemoryPrediction {
         weights_bytes: parts.weights,
@@ -207,8 +210,8 @@ fn verify(model: &ModelSpec, workload: &Workload, asked: &Asked, threads: u32) -
     command
 }
 
-fn warnings(model: &ModelSpec, workload: &Workload) -> Vec<String> {
-    let mut warnings = Vec::new();
+fn warnings(predictor: &Predictor<'_>, model: &ModelSpec, workload: &Workload) -> Vec<String> {
+    let mut warnings = approximations(model, predictor.engine());
     if workload.total_tokens() > model.shape.context_length {
         warnings.push(format!(
             "{} tokens are beyond the model's context of {}: the text would be poor, the speed is \

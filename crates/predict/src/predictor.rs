@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use foretoken_cost::{
-    EngineProfile, Feature, KernelClass, KernelPath, OpCost, Regime, pass_cost, sampling_cost,
+    AttentionForm, EngineProfile, Feature, KernelClass, KernelPath, OpCost, Regime, UnknownKvType,
+    attention_cost, batch_cost, sampling_cost,
 };
-use foretoken_spec::{Calibration, Estimate, ModelSpec, Pass, Phase, TensorType, Tier};
+use foretoken_spec::{Calibration, Estimate, ModelSpec, OpKind, Pass, Phase, TensorType, Tier};
 
 /// Why a prediction is refused: nothing anchors it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -125,7 +126,18 @@ impl<'a> Predictor<'a> {
                 .collect::<Result<Vec<_>, PredictError>>()?;
             terms.insert(class, coefficients);
         }
-        Ok(Self { calibration, engine: EngineProfile::candle(&calibration.device), terms })
+        let device = &calibration.device;
+        let engine = EngineProfile::named(&calibration.engine.name, device)
+            .unwrap_or_else(|| EngineProfile::candle(device));
+        Ok(Self { calibration, engine, terms })
+    }
+
+    /// The same with keys and values in the type of this name.
+    ///
+    /// # Errors
+    /// The calibrated engine has no such cache.
+    pub fn with_kv_type(self, name: &str) -> Result<Self, UnknownKvType> {
+        Ok(Self { engine: self.engine.with_kv_type(name)?, ..self })
     }
 
     /// The calibration behind it.
@@ -143,12 +155,27 @@ impl<'a> Predictor<'a> {
     /// # Errors
     /// [`PredictError::NoAnchor`] where a kernel has neither a measurement nor a relative.
     pub fn pass(&self, model: &ModelSpec, pass: Pass) -> Result<PassPrediction, PredictError> {
+        self.batch_pass(model, pass, 1)
+    }
+
+    /// Time of one forward pass over several sequences of the same length at once.
+    ///
+    /// # Errors
+    /// As [`Predictor::pass`].
+    pub fn batch_pass(
+        &self,
+        model: &ModelSpec,
+        pass: Pass,
+        batch: u32,
+    ) -> Result<PassPrediction, PredictError> {
         let phase = pass.phase();
         let scale = self.correction(phase);
-        let cost = pass_cost(model, &self.engine, pass);
+        let mut cost = batch_cost(model, &self.engine, pass, batch);
+        let assumed = self.assume_measured_attention(model, pass, batch, &mut cost.ops);
         let ops = self.time_ops(cost.ops, &model.quant, scale)?;
         let seconds: f64 = ops.iter().map(|op| op.seconds).sum();
-        let (extrapolation, stretch) = self.extrapolation(&ops, seconds);
+        let (mut extrapolation, stretch) = self.extrapolation(&ops, seconds);
+        extrapolation.extend(assumed);
         let borrowed: f64 = ops
             .iter()
             .filter(|op| op.tier >= Tier::SiblingQuantization)
@@ -164,6 +191,31 @@ impl<'a> Predictor<'a> {
             estimate: Estimate::log_interval(seconds, widened, level),
             extrapolation,
         })
+    }
+
+    /// Where attention of the model's form was not measured, puts that of llama's form in its
+    /// place, and says so.
+    fn assume_measured_attention(
+        &self,
+        model: &ModelSpec,
+        pass: Pass,
+        batch: u32,
+        ops: &mut [OpCost],
+    ) -> Option<String> {
+        let op = ops.iter_mut().find(|op| op.op == OpKind::Attention)?;
+        let is_known = |class: &KernelClass| {
+            self.terms.keys().any(|known| {
+                (known.op, known.attention, known.regime)
+                    == (class.op, class.attention, class.regime)
+            })
+        };
+        if op.class.attention == AttentionForm::Materialised || is_known(&op.class) {
+            return None;
+        }
+        let form = AttentionForm::Materialised;
+        *op = attention_cost(model, &self.engine, pass, batch, form);
+        let architecture = &model.shape.architecture;
+        Some(format!("attention of `{architecture}` was not measured: llama's form is assumed"))
     }
 
     /// Time of softmax and sampling of one token.

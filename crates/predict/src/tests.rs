@@ -179,6 +179,64 @@ fn a_borrowed_kernel_is_told_and_widens_the_interval() {
 }
 
 #[test]
+fn attention_of_another_form_is_assumed_and_told() {
+    let calibration = calibration(TensorType::Q4_0, 1e18);
+    let predictor = Predictor::new(&calibration).unwrap();
+    let llama = model(TensorType::Q4_0);
+    let mut qwen = llama.clone();
+    qwen.shape.architecture = "qwen3".into();
+    let pass = Pass { n_tokens: 1, kv_len: 100 };
+    let said = |model| predictor.pass(model, pass).unwrap().extrapolation.join("; ");
+    assert_eq!(said(&llama), "");
+    let sentence = "attention of `qwen3` was not measured: llama's form is assumed";
+    assert_eq!(said(&qwen), sentence);
+    let workload = Workload::new(32, 17, 5).unwrap();
+    let p = predict(&predictor, &qwen, &workload, &asked()).unwrap();
+    assert!(p.basis.extrapolation.contains(&format!("decode: {sentence}")));
+}
+
+#[test]
+fn architectures_without_a_reader_and_experts_are_told() {
+    let calibration = calibration(TensorType::Q4_0, 1e18);
+    let predictor = Predictor::new(&calibration).unwrap();
+    let workload = Workload::new(32, 17, 5).unwrap();
+    let mut other = model(TensorType::Q4_0);
+    other.shape.architecture = "gemma2".into();
+    other.approximations.push("of the file".into());
+    let warnings = predict(&predictor, &other, &workload, &asked()).unwrap().warnings;
+    assert_eq!(warnings[0], "of the file");
+    assert!(warnings[1].contains("no reader for `gemma2`"), "{warnings:?}");
+}
+
+#[test]
+fn the_cache_type_is_that_of_the_engine() {
+    let mut calibration = calibration(TensorType::Q4_0, 1e18);
+    let refused = Predictor::new(&calibration).unwrap().with_kv_type("q8_0").unwrap_err();
+    assert!(refused.to_string().contains("candle keeps its KV cache in f32"));
+    calibration.engine.name = "llama.cpp".into();
+    let predictor = Predictor::new(&calibration).unwrap().with_kv_type("q8_0").unwrap();
+    // 2 layers of 2 heads of 64, keys and values: 512 numbers, 544 bytes of Q8_0 each token.
+    let model = model(TensorType::Q4_0);
+    let bytes = foretoken_cost::kv_cache_bytes(&model.shape, predictor.engine(), 10);
+    assert_eq!(bytes, 10 * 544);
+}
+
+#[test]
+fn a_batch_takes_longer_in_all_and_less_for_each() {
+    let calibration = calibration(TensorType::Q4_0, 1e18);
+    let predictor = Predictor::new(&calibration).unwrap();
+    let workload = Workload::new(0, 4, 7).unwrap();
+    let of = |batch_size| {
+        let asked = Asked { batch_size, ..asked() };
+        predict(&predictor, &model(TensorType::Q4_0), &workload, &asked).unwrap()
+    };
+    let (one, four) = (of(1), of(4));
+    assert!(four.decode_ms.unwrap().point > one.decode_ms.unwrap().point);
+    assert!(four.memory.kv_cache_bytes == 4 * one.memory.kv_cache_bytes);
+    assert!(four.flop.decode_per_token > one.flop.decode_per_token);
+}
+
+#[test]
 fn without_any_matmul_the_answer_is_refused_with_the_remedy() {
     let mut calibration = calibration(TensorType::Q4_0, 1e18);
     calibration.terms.retain(|term| !term.class.starts_with("matmul"));
