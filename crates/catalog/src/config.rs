@@ -249,11 +249,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn required_or(
-        &self,
-        field: &'static str,
-        default: Option<u32>,
-    ) -> Result<u32, CatalogError> {
+    fn required_or(&self, field: &'static str, default: Option<u32>) -> Result<u32, CatalogError> {
         self.count(field)?.or(default).ok_or(CatalogError::MissingField(field))
     }
 

@@ -1,7 +1,7 @@
 //! `inspect`: what a model is made of, and what a pass over it costs.
 
 use foretoken_catalog::resolve;
-use foretoken_cost::{EngineProfile, pass_cost};
+use foretoken_cost::{EngineProfile, approximations, pass_cost};
 use foretoken_gguf::synth::SyntheticGguf;
 use foretoken_runner::device_info;
 use foretoken_spec::{
@@ -22,7 +22,11 @@ pub fn run(args: &InspectArgs, output: &Output) -> anyhow::Result<Outcome> {
     if let Some(warning) = beyond_context(&spec, &workload) {
         output.warn(&warning);
     }
-    output.print(&inspect(&spec, &workload))?;
+    let report = inspect(&spec, &workload);
+    for sentence in &report.approximations {
+        output.warn(sentence);
+    }
+    output.print(&report)?;
     Ok(Outcome::Good)
 }
 
@@ -45,6 +49,7 @@ fn inspect(spec: &ModelSpec, workload: &Workload) -> InspectReport {
         weight_bytes: spec.weight_bytes(),
         file_bytes: spec.file_bytes.unwrap_or_else(|| SyntheticGguf::new(spec).len()),
         ops: operations(spec, workload),
+        approximations: approximations(spec, &EngineProfile::candle(&device_info())),
     }
 }
 

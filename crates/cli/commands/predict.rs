@@ -23,15 +23,19 @@ use crate::output::{Hinted, Output};
 pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     let workload = Workload::new(args.prompt, args.generate, args.depth)?;
     require_candle(&args.engine)?;
-    check_batch_and_cache(args)?;
+    check_batch(args)?;
     let models = resolve_models(&args.models, &args.quant)?;
     let stored = calibration(args, output)?;
     for doubt in doubts(&stored.calibration) {
         output.warn(&doubt);
     }
     let here = is_same_machine(&stored.calibration.device, &device_info());
-    let predictor = Predictor::new(&stored.calibration)
+    let mut predictor = Predictor::new(&stored.calibration)
         .with_context(|| format!("cannot use {}", stored.path.display()))?;
+    if let Some(kv_type) = &args.kv_type {
+        predictor =
+            predictor.with_kv_type(kv_type).with_context(|| format!("--kv-type {kv_type}"))?;
+    }
     let mut predictions: Vec<Prediction> = Vec::new();
     for model in &models {
         let asked = Asked {
@@ -145,12 +149,9 @@ fn other_threads(stored: &Stored, threads: u32) -> Hinted {
     )
 }
 
-fn check_batch_and_cache(args: &PredictArgs) -> anyhow::Result<()> {
+fn check_batch(args: &PredictArgs) -> anyhow::Result<()> {
     if args.batch != 1 {
         bail!("--batch {}: candle's quantized readers run one sequence; use --batch 1", args.batch);
-    }
-    if let Some(kv_type) = args.kv_type.as_deref().filter(|t| !t.eq_ignore_ascii_case("f32")) {
-        bail!("--kv-type {kv_type}: candle's llama reader keeps its KV cache in f32");
     }
     Ok(())
 }

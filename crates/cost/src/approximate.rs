@@ -37,9 +37,7 @@ pub fn approximations(model: &ModelSpec, engine: &EngineProfile) -> Vec<String> 
         let form = if latent.absorbed { "on the latent itself" } else { "after expansion" };
         said.push(format!("latent attention is taken {form}, as the tensors of the file suggest"));
     }
-    if engine.engine == Engine::Candle
-        && readers::of_architecture(&shape.architecture).is_none()
-    {
+    if engine.engine == Engine::Candle && readers::of_architecture(&shape.architecture).is_none() {
         said.push(format!(
             "candle has no reader for `{}`: the numbers are those of a reader like that of `llama`",
             shape.architecture

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use foretoken_spec::{LayerKind, LayerView, LatentAttention, ModelShape, OpKind, Pass};
+use foretoken_spec::{LatentAttention, LayerKind, LayerView, ModelShape, OpKind, Pass};
 
 use crate::ops::product;
 use crate::{AttentionForm, EngineProfile, Feature, KernelClass, KvLayout, OpCost, Regime};
@@ -193,9 +193,9 @@ impl Sum {
                     .saturating_add(self.relaid);
                 product(&[F32_BYTES, moved])
             }
-            AttentionForm::Flash => engine
-                .kv_bytes(self.cached)
-                .saturating_add(product(&[F32_BYTES, self.relaid])),
+            AttentionForm::Flash => {
+                engine.kv_bytes(self.cached).saturating_add(product(&[F32_BYTES, self.relaid]))
+            }
         }
     }
 }

@@ -135,17 +135,9 @@ impl EngineProfile {
         use TensorType as T;
         match self.engine {
             Engine::Candle => &[T::F32],
-            Engine::LlamaCpp => &[
-                T::F16,
-                T::F32,
-                T::BF16,
-                T::Q8_0,
-                T::Q4_0,
-                T::Q4_1,
-                T::Q5_0,
-                T::Q5_1,
-                T::IQ4_NL,
-            ],
+            Engine::LlamaCpp => {
+                &[T::F16, T::F32, T::BF16, T::Q8_0, T::Q4_0, T::Q4_1, T::Q5_0, T::Q5_1, T::IQ4_NL]
+            }
         }
     }
 
@@ -359,10 +351,7 @@ pub(crate) mod tests {
     #[test]
     fn types_of_the_cache_belong_to_the_engine() {
         let error = ZEN5.with_kv_type("q8_0").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "candle keeps its KV cache in f32, not in `q8_0`; use --kv-type f32"
-        );
+        assert_eq!(error, "candle keeps its KV cache in f32, not in `q8_0`; use --kv-type f32");
         let llama_cpp = EngineProfile::llama_cpp(ZEN5.isa);
         assert_eq!(llama_cpp.kv_bytes(64), 128);
         assert_eq!(llama_cpp.with_kv_type("Q8_0").unwrap().kv_bytes(64), 68);

@@ -130,7 +130,8 @@ fn weight_bytes(model: &ModelSpec, engine: &EngineProfile) -> u64 {
 /// - feed-forward: gate, activation, up and product.
 fn activation_bytes(shape: &ModelShape, engine: &EngineProfile, workload: &Workload) -> u64 {
     // llama.cpp takes a prompt through the layers in slices.
-    let slice = |n: u64| if engine.engine == Engine::LlamaCpp { n.min(LLAMA_CPP_UBATCH) } else { n };
+    let slice =
+        |n: u64| if engine.engine == Engine::LlamaCpp { n.min(LLAMA_CPP_UBATCH) } else { n };
     let n = slice(u64::from(workload.prompt_tokens.max(1)));
     let t = u64::from(workload.total_tokens().max(1));
     let prompt_keys = u64::from(workload.depth) + u64::from(workload.prompt_tokens.max(1));

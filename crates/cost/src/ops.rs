@@ -250,9 +250,12 @@ fn added_elements(model: &ModelSpec) -> u64 {
     };
     let tensors: u64 = model.tensors.iter().map(of_tensor).fold(0, u64::saturating_add);
     let states = model.shape.layers().filter(|layer| layer.kind == LayerKind::Recurrent).count();
-    let state = model.shape.details.recurrent.as_ref().map_or(0, |it| {
-        product(&[it.inner_size.into(), it.state_size.into()])
-    });
+    let state = model
+        .shape
+        .details
+        .recurrent
+        .as_ref()
+        .map_or(0, |it| product(&[it.inner_size.into(), it.state_size.into()]));
     tensors.saturating_add(product(&[states as u64, state]))
 }
 
@@ -589,8 +592,7 @@ mod tests {
         let prefill = pass_cost(&model, &ZEN5, Pass { n_tokens: 512, kv_len: 0 });
         let gates = weight_bytes(&prefill, TensorRole::FfnGateExps);
         assert_eq!(gates, 48.0 * 128.0 * 2048.0 * 768.0 * 34.0 / 32.0);
-        let op =
-            prefill.ops.iter().find(|op| op.role == Some(TensorRole::FfnGateExps)).unwrap();
+        let op = prefill.ops.iter().find(|op| op.role == Some(TensorRole::FfnGateExps)).unwrap();
         assert_eq!(op.flop, 2 * 48 * 512 * 8 * 2048 * 768);
     }
 

@@ -461,8 +461,10 @@ fn check_shape(info: &ReaderInfo, shape: &ModelShape) -> Result<(), Unsupported>
     let wrong = |field, found: u32, needed: String| {
         Err(Unsupported::Shape { module, field, found: found.into(), needed })
     };
-    if matches!(info.reader, Reader::Llama | Reader::Qwen2 | Reader::Phi2 | Reader::Phi3 | Reader::Lfm2)
-    {
+    if matches!(
+        info.reader,
+        Reader::Llama | Reader::Qwen2 | Reader::Phi2 | Reader::Phi3 | Reader::Lfm2
+    ) {
         // These take the width of a head from the two others.
         if shape.n_heads == 0 || !shape.hidden_size.is_multiple_of(shape.n_heads) {
             return wrong("n_heads", shape.n_heads, format!("a divisor of {}", shape.hidden_size));

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use foretoken_spec::{
-    Architecture, Experts, LatentAttention, LayerKind, LayerShape, ModelShape, Recurrent,
-    RoleKind, SlidingWindow, TensorRole, TensorSpec, Window,
+    Architecture, Experts, LatentAttention, LayerKind, LayerShape, ModelShape, Recurrent, RoleKind,
+    SlidingWindow, TensorRole, TensorSpec, Window,
 };
 
 use crate::model::positive;

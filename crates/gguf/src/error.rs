@@ -197,7 +197,10 @@ pub enum GgufError {
         name: String,
     },
     /// An adapter, a projector or another companion of a model.
-    #[error("no language model but a file of kind `{}`; give the path of the model itself", shown(kind))]
+    #[error(
+        "no language model but a file of kind `{}`; give the path of the model itself",
+        shown(kind)
+    )]
     NotALanguageModel {
         /// `general.type`, or the architecture.
         kind: String,
@@ -214,7 +217,10 @@ pub enum GgufError {
         count: u64,
     },
     /// A part of a split model is not beside the others.
-    #[error("part {number} of {count}, `{}`, is missing; download it into the same folder", shown(name))]
+    #[error(
+        "part {number} of {count}, `{}`, is missing; download it into the same folder",
+        shown(name)
+    )]
     MissingPart {
         /// Name of its file.
         name: String,

@@ -162,13 +162,9 @@ fn fused_type(scheme: QuantScheme) -> TensorType {
 fn output_type(scheme: QuantScheme, shape: &ModelShape) -> TensorType {
     if has_eight_experts(shape) {
         return match scheme {
-            S::Q2_K
-            | S::Q3_K_S
-            | S::Q3_K_M
-            | S::Q4_K_S
-            | S::Q4_K_M
-            | S::IQ4_NL
-            | S::IQ4_XS => T::Q5_K,
+            S::Q2_K | S::Q3_K_S | S::Q3_K_M | S::Q4_K_S | S::Q4_K_M | S::IQ4_NL | S::IQ4_XS => {
+                T::Q5_K
+            }
             _ => base_type(scheme),
         };
     }

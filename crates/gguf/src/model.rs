@@ -132,11 +132,7 @@ fn table(header: &GgufHeader, architecture: &str) -> Vec<TensorSpec> {
 }
 
 /// Layers at the end that predict further tokens (`nextn_predict_layers`).
-fn extra_layers(
-    header: &GgufHeader,
-    architecture: &str,
-    n_layers: u32,
-) -> Result<u32, GgufError> {
+fn extra_layers(header: &GgufHeader, architecture: &str, n_layers: u32) -> Result<u32, GgufError> {
     let key = format!("{architecture}.nextn_predict_layers");
     match header.integer(&key)? {
         Some(extra) if extra >= n_layers => Err(GgufError::BadValue {
@@ -320,9 +316,7 @@ fn head_dims(
             right: format!("metadata key `{value_key}`"),
             right_value: v.into(),
         }),
-        (Some(k), v) => {
-            Ok((positive(&key_key, k)?, positive(&value_key, v.unwrap_or(k))?))
-        }
+        (Some(k), v) => Ok((positive(&key_key, k)?, positive(&value_key, v.unwrap_or(k))?)),
         (None, Some(v)) => Ok((positive(&value_key, v)?, v)),
         (None, None) if hidden_size.is_multiple_of(n_heads) => {
             Ok((hidden_size / n_heads, hidden_size / n_heads))
@@ -360,11 +354,7 @@ fn vocab_size(header: &GgufHeader, architecture: &str) -> Result<u32, GgufError>
     }
 }
 
-fn check_layers(
-    header: &GgufHeader,
-    architecture: &str,
-    n_layers: u32,
-) -> Result<(), GgufError> {
+fn check_layers(header: &GgufHeader, architecture: &str, n_layers: u32) -> Result<(), GgufError> {
     let last = header.tensors.iter().filter_map(|t| TensorRole::from_gguf_name(&t.name).1).max();
     let layers = last.map_or(0, |last| u64::from(last) + 1);
     if layers == u64::from(n_layers) {

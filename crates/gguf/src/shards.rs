@@ -25,15 +25,13 @@ pub(crate) fn read_all(path: &Path) -> Result<GgufHeader, GgufError> {
     let mut names = HashSet::new();
     for number in 1..=count {
         let part_path = path.with_file_name(part_name(&stem, number, count));
-        let in_part = |reason| GgufError::InFile {
-            path: part_path.clone(),
-            reason: Box::new(reason),
-        };
+        let in_part =
+            |reason| GgufError::InFile { path: part_path.clone(), reason: Box::new(reason) };
         let part = read_one(&part_path).map_err(|reason| match reason {
             GgufError::NotFound => GgufError::MissingPart {
-                name: part_path.file_name().map_or_else(String::new, |n| {
-                    n.to_string_lossy().into_owned()
-                }),
+                name: part_path
+                    .file_name()
+                    .map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
                 number,
                 count,
             },

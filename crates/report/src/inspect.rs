@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use foretoken_spec::{InspectReport, InspectedTensor, ModelShape, TensorRole, TensorType};
+use foretoken_spec::{
+    Experts, InspectReport, InspectedTensor, LayerKind, ModelShape, TensorRole, TensorType,
+};
 
 use crate::{Records, Report, Sheet, units};
 
@@ -71,7 +73,38 @@ fn shape_sheet(report: &InspectReport) -> Sheet {
     ] {
         sheet.row([name.to_owned(), value]);
     }
+    for (name, value) in special(&report.model.shape) {
+        sheet.row([name.to_owned(), value]);
+    }
     sheet
+}
+
+/// What sets the model apart from the plain form; nothing of a llama.
+fn special(shape: &ModelShape) -> Vec<(&'static str, String)> {
+    let details = &shape.details;
+    let mut rows = Vec::new();
+    if let Some(experts) = &details.experts {
+        let shared = match experts.shared_intermediate_size {
+            0 => String::new(),
+            width => format!(", shared {width} wide"),
+        };
+        let Experts { count, used, intermediate_size, .. } = experts;
+        rows.push(("experts", format!("{used} of {count}, {intermediate_size} wide{shared}")));
+    }
+    if let Some(window) = &details.window {
+        let windowed = (0..shape.n_layers).filter(|&layer| window.has(layer)).count();
+        let of = format!("{windowed} of {} layers", shape.n_layers);
+        rows.push(("window", format!("{} tokens in {of}", window.tokens)));
+    }
+    if let Some(latent) = &details.latent {
+        let cached = latent.kv_rank + latent.rope_dim;
+        rows.push(("latent", format!("{cached} wide, instead of keys and values")));
+    }
+    let without = shape.layers().filter(|layer| layer.kind != LayerKind::Attention).count();
+    if without > 0 {
+        rows.push(("attention", format!("in {} layers only", shape.n_layers as usize - without)));
+    }
+    rows
 }
 
 /// One row per role and type, roles in the order of the file.

@@ -307,6 +307,7 @@ pub fn inspection() -> InspectReport {
             flop: 507_510_784,
             bytes: 270_000_000,
         }],
+        approximations: vec![],
     }
 }
 

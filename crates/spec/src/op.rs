@@ -23,7 +23,8 @@ pub enum OpKind {
     MlpElementwise,
     /// Gather of the token embeddings.
     Embedding,
-    /// First residual sum and slicing: what the model does outside attention and feed-forward.
+    /// First residual sum and slicing: what the model does outside attention and feed-forward;
+    /// biases and convolutions too.
     Residual,
     /// Copy of the logits to the host and what no span covers.
     Host,

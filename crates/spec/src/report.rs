@@ -189,6 +189,9 @@ pub struct InspectReport {
     pub file_bytes: u64,
     /// FLOP and bytes of every operation, for the given prompt and depth.
     pub ops: Vec<InspectedOp>,
+    /// Where description and operations are approximate, as sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approximations: Vec<String>,
 }
 
 /// The model of an inspection.

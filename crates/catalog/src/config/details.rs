@@ -107,9 +107,12 @@ fn experts(
             _ => Ok(None),
         };
     }
-    let count = count.ok_or(CatalogError::MissingField(
-        if class.model_type.starts_with("qwen") { COUNT[0] } else { COUNT[1] },
-    ))?;
+    let count =
+        count.ok_or(CatalogError::MissingField(if class.model_type.starts_with("qwen") {
+            COUNT[0]
+        } else {
+            COUNT[1]
+        }))?;
     let used = fields.first_count(&["num_experts_per_tok", "experts_per_token"])?;
     let used = used.ok_or(CatalogError::MissingField("num_experts_per_tok"))?;
     match fields.get("mlp_only_layers") {
@@ -140,8 +143,7 @@ fn window(
 ) -> Result<Option<SlidingWindow>, CatalogError> {
     let Some(Window::AllButEvery(native)) = form.map(|form| form.window) else { return Ok(None) };
     let Some(tokens) = fields.number("sliding_window")?.or(class.window) else { return Ok(None) };
-    let stated =
-        fields.first_count(&["sliding_window_pattern", "_sliding_window_pattern"])?;
+    let stated = fields.first_count(&["sliding_window_pattern", "_sliding_window_pattern"])?;
     let full_every = stated.unwrap_or(native);
     let periodic = SlidingWindow { tokens, full_every, layers: Vec::new() };
     let Some(types) = layer_types(fields, n_layers)? else { return Ok(Some(periodic)) };

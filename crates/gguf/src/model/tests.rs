@@ -198,19 +198,12 @@ fn a_large_vocabulary_takes_no_memory() {
 }
 
 fn shape_of(architecture: &str, details: ShapeDetails) -> ModelShape {
-    ModelShape {
-        architecture: architecture.into(),
-        rope_freqs: false,
-        details,
-        ..tiny_shape()
-    }
+    ModelShape { architecture: architecture.into(), rope_freqs: false, details, ..tiny_shape() }
 }
 
 /// Shapes of every architecture whose form is known, with what is special about it.
 fn every_shape() -> Vec<ModelShape> {
-    let window = |tokens, full_every| {
-        Some(SlidingWindow { tokens, full_every, layers: vec![] })
-    };
+    let window = |tokens, full_every| Some(SlidingWindow { tokens, full_every, layers: vec![] });
     let experts = |shared_intermediate_size| {
         Some(Experts {
             count: 4,
@@ -226,8 +219,7 @@ fn every_shape() -> Vec<ModelShape> {
         n_kv_heads: 0,
         intermediate_size: 512,
     };
-    let attention =
-        LayerShape { kind: LayerKind::Attention, n_heads: 4, n_kv_heads: 2, ..conv };
+    let attention = LayerShape { kind: LayerKind::Attention, n_heads: 4, n_kv_heads: 2, ..conv };
     foretoken_spec::ARCHITECTURES
         .iter()
         .map(|form| {
@@ -274,8 +266,7 @@ fn a_synthetic_file_of_every_architecture_gives_back_its_model() {
 
 #[test]
 fn mixtures_of_experts_in_the_llama_form_are_read() {
-    let experts =
-        Experts { count: 8, used: 2, intermediate_size: 512, ..Experts::default() };
+    let experts = Experts { count: 8, used: 2, intermediate_size: 512, ..Experts::default() };
     let shape = shape_of("llama", ShapeDetails { experts: Some(experts), ..Default::default() });
     let parts = Parts::of(&spec(shape.clone(), QuantScheme::Q8_0));
     assert_eq!(model_of(&parts.bytes()).unwrap().shape, shape);
@@ -369,7 +360,10 @@ fn windows_are_read_with_their_pattern() {
     assert_eq!(of(parts.clone().set(pattern, Value::U32(2))).full_every, 2);
     let listed = of(parts.clone().set(pattern, numbers(&[1, 0])));
     assert!(listed.has(0) && !listed.has(1));
-    check(&parts.clone().without("gemma3.attention.sliding_window"), &["sliding_window", "missing"]);
+    check(
+        &parts.clone().without("gemma3.attention.sliding_window"),
+        &["sliding_window", "missing"],
+    );
     // The window of a model in the llama form is never applied, and that is said.
     let mistral = Parts::tiny().set("llama.attention.sliding_window", Value::U32(4096));
     let model = model_of(&mistral.bytes()).unwrap();
