@@ -98,7 +98,7 @@ fn keys(engine: &EngineProfile, pass: Pass, window: Option<u32>) -> u64 {
     let n = u64::from(pass.n_tokens);
     let t = u64::from(pass.kv_len) + n;
     match window.filter(|_| engine.caps_windows()) {
-        Some(window) => t.min(u64::from(window) + n.min(LLAMA_CPP_UBATCH) - 1),
+        Some(window) => t.min(u64::from(window) + n.min(LLAMA_CPP_UBATCH).saturating_sub(1)),
         None => t,
     }
 }

@@ -22,7 +22,7 @@ pub struct MemoryParts {
 impl MemoryParts {
     /// Sum of the parts.
     pub fn total(&self) -> u64 {
-        self.weights + self.kv_cache + self.activations
+        self.weights.saturating_add(self.kv_cache).saturating_add(self.activations)
     }
 }
 
@@ -83,8 +83,8 @@ pub fn batch_memory(
     }
     MemoryParts {
         weights: weight_bytes(model, engine),
-        kv_cache: batch * kv_cache,
-        activations: batch * activation_bytes(&model.shape, engine, workload),
+        kv_cache: batch.saturating_mul(kv_cache),
+        activations: batch.saturating_mul(activation_bytes(&model.shape, engine, workload)),
     }
 }
 

@@ -404,6 +404,8 @@ fn stands_in(role: TensorRole) -> &'static [TensorRole] {
         R::FfnDownExps => &[R::FfnDownExps],
         R::AttnQkv => &[R::AttnQ],
         R::AttnQkvBias => &[R::AttnQBias],
+        // Converters have given LFM2's last norm both names.
+        R::TokenEmbeddingNorm => &[R::OutputNorm],
         _ => &[],
     }
 }
