@@ -67,7 +67,7 @@ pub fn compare(
         "arithmetic",
         &mut warnings,
     );
-    let noise = (stream_drift - 1.0).abs().max((matmul_drift - 1.0).abs()).max(LOAD_NOISE);
+    let noise = change(stream_drift).max(change(matmul_drift)).max(LOAD_NOISE);
 
     let (old_items, new_items) = (items(old), items(new));
     let mut rows = Vec::new();
@@ -233,6 +233,12 @@ impl Resampler {
         }
         f64::NAN
     }
+}
+
+/// How far times may differ by a drift of speed in either direction: half the speed is twice the
+/// time.
+fn change(drift: f64) -> f64 {
+    drift.max(drift.recip()) - 1.0
 }
 
 /// New over old rate; 1 and a warning where one of them is not known.

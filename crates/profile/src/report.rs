@@ -174,7 +174,7 @@ fn warnings(timeline: &Timeline) -> Vec<String> {
     let mut warnings = timeline.warnings.clone();
     if timeline.sampled_every > 2 {
         warnings.push(format!(
-            "the probes recorded every {}th decode step to stay within --overhead-budget",
+            "the probes recorded one decode step in {} to stay within --overhead-budget",
             timeline.sampled_every
         ));
     }

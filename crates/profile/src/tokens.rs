@@ -126,7 +126,9 @@ fn around(pass: &TimedPass) -> Vec<(&'static str, u64, Part)> {
 fn name(key: &Key) -> String {
     let mut name = match key.role {
         // There is one LM head, whichever matrix it multiplies by.
-        Some(role) if key.op != KernelOp::LmHead => format!("{}.{}", key.op.name(), role.gguf_stem()),
+        Some(role) if key.op != KernelOp::LmHead => {
+            format!("{}.{}", key.op.name(), role.gguf_stem())
+        }
         _ => key.op.name().to_owned(),
     };
     if let Some(layer) = key.layer {

@@ -638,7 +638,7 @@ fn overhead_sheet(report: &ProfileReport) -> Sheet {
     }
     let steps = match overhead.sampled_every {
         0 | 1 => "Every decode step was probed".to_owned(),
-        2 => "Every other decode step was probed".to_owned(),
+        2 => "Half of the decode steps were probed".to_owned(),
         n => format!("One decode step in {n} was probed"),
     };
     sheet.note(format!(
@@ -656,7 +656,7 @@ fn overhead_sheet(report: &ProfileReport) -> Sheet {
     } else if measured.iter().all(|cost| of_run(cost, cost.upper) <= overhead.budget) {
         "within the allowed"
     } else {
-        "not told apart from noise at the allowed"
+        "too noisy to hold against the allowed"
     };
     sheet.note(format!("{steps}: {verdict} {}.", plain_hundredths(overhead.budget)));
     sheet

@@ -1,4 +1,4 @@
-//! One real run under the probes: load, warm-up, tokenization, prompt, decode steps, text.
+//! One real run under the probes: load, tokenization, warm-up, prompt, decode steps, text.
 //!
 //! While the run goes on nothing is computed from what the probes record; the passes that say
 //! what the probes cost, and the microbenchmarks that divide attention, come after its end.
@@ -94,7 +94,7 @@ const MOST_PAIRS: usize = 400;
 const NARROW: f64 = 0.001_5;
 /// Longest pass of a prefill pair: longer prompts are cut.
 const PAIR_PASS: Duration = Duration::from_millis(100);
-/// Fewest decode steps from one probed step to the next: neighbours must be unprobed.
+/// Fewest decode steps for each that is probed: the other one is what it is paired with.
 const FEWEST_STEPS: u32 = 2;
 /// Probed steps after which the measured cost is looked at again.
 const CHECK_EVERY: usize = 8;
@@ -152,6 +152,7 @@ pub fn run_profile(
     run.generate(engine, model.as_mut(), &prompt, codec.as_deref_mut(), observe)?;
     let end_ns = run.now(engine);
 
+    run.read_recordings();
     observe(&run.progress(ProfileStage::After));
     let after = engine.machine_state();
     let mut pairs = run.pairs_of_the_run();
@@ -159,7 +160,7 @@ pub fn run_profile(
         run.more_pairs(model.as_mut(), &prompt, &mut pairs)?;
     }
     drop(model);
-    let attention = run.attention(engine);
+    let attention = if run.interrupted { Vec::new() } else { run.attention(engine) };
     let reference_after = best_reference(engine);
     let mut warnings = warnings_of(&environment_between(&before, &after));
     let preempted = run.passes.iter().filter(|pass| pass.sample.preempted).count();
@@ -341,7 +342,10 @@ impl Run<'_> {
                 Phase::Decode => ProfileStage::Decode,
             }));
             self.look_at_machine(engine);
-            let probe = index == 0 || (index - 1).is_multiple_of(self.sampled_every);
+            let probe = match index.checked_sub(1) {
+                Some(step) => is_probed(step, self.sampled_every),
+                None => true,
+            };
             let start_ns = self.now(engine);
             let sample = model.forward(&input, kv_len, probe)?;
             let token = model.last_token();
@@ -358,10 +362,13 @@ impl Run<'_> {
             input.push(token);
         }
         observe(&self.progress(ProfileStage::Decode));
+        Ok(())
+    }
+
+    fn read_recordings(&mut self) {
         for (index, recording) in std::mem::take(&mut self.recordings) {
             self.passes[index].slices = recording.slices();
         }
-        Ok(())
     }
 
     fn detokenize(
@@ -533,32 +540,43 @@ impl Run<'_> {
                 passes.push(pass);
             }
         }
-        if self.interrupted {
-            return Vec::new();
-        }
         passes
             .into_iter()
+            .take_while(|_| !(self.stop)())
             .filter_map(|pass| engine.attention_split(self.plan.model, pass))
             .collect()
     }
 }
 
-/// Each probed step beside the mean of the unprobed steps around it.
+/// Whether a decode step is probed where one in `sampled_every` is. Of two, the first and the
+/// second in turns: then as many probed as unprobed steps follow a probed one.
+fn is_probed(step: u32, sampled_every: u32) -> bool {
+    match sampled_every {
+        2 => matches!(step % 4, 0 | 3),
+        n => step.is_multiple_of(n),
+    }
+}
+
+/// Probed steps with the unprobed one after or before them, in turns: steps grow with the cache.
+///
+/// Each has one partner, not the mean of two: times are skewed, and the median of a mean is
+/// larger than that of its parts.
 fn neighbours(passes: &[TimedPass]) -> Vec<OverheadPair> {
-    let is_good = |pass: &TimedPass, probed| {
+    let is_probed = |i: &usize| passes[*i].phase == Phase::Decode && passes[*i].sample.probed;
+    let is_good = |pass: &&TimedPass, probed| {
         pass.phase == Phase::Decode && pass.sample.probed == probed && !pass.sample.preempted
     };
-    passes
-        .windows(3)
-        .filter_map(|three| match three {
-            [a, b, c] if is_good(a, false) && is_good(b, true) && is_good(c, false) => {
-                let sum = a.sample.forward_ns + c.sample.forward_ns;
-                Some(OverheadPair {
-                    probed_ns: b.sample.forward_ns as f64,
-                    unprobed_ns: sum as f64 / 2.0,
-                })
-            }
-            _ => None,
+    (0..passes.len())
+        .filter(is_probed)
+        .enumerate()
+        .filter_map(|(turn, i)| {
+            let partner = if turn.is_multiple_of(2) { i + 1 } else { i - 1 };
+            let probed = passes.get(i).filter(|pass| is_good(pass, true))?;
+            let unprobed = passes.get(partner).filter(|pass| is_good(pass, false))?;
+            Some(OverheadPair {
+                probed_ns: probed.sample.forward_ns as f64,
+                unprobed_ns: unprobed.sample.forward_ns as f64,
+            })
         })
         .collect()
 }

@@ -185,7 +185,7 @@ pub struct ProfileReport {
     pub generated_tokens: u32,
     /// Text of the prompt, where one was given.
     pub prompt_text: Option<String>,
-    /// Text generated, where the model has a tokenizer.
+    /// Text generated, where the prompt was a text.
     pub generated_text: Option<String>,
     /// From the start of the load to the end of the last token.
     pub wall_ms: f64,
@@ -292,7 +292,8 @@ pub struct OverheadReport {
     pub decode: Option<Overhead>,
     /// Largest fraction that was allowed.
     pub budget: f64,
-    /// Decode steps from one probed step to the next: 2 probes every other step.
+    /// Decode steps for each that is probed: at 2 half of them are, which is the most. Where the
+    /// budget has made probes rarer, what held at the end of the run.
     pub sampled_every: u32,
     /// Cost of recording one edge of a span, in ns.
     pub ns_per_event: f64,
@@ -315,7 +316,8 @@ pub struct Overhead {
     pub events: u32,
     /// `events · ns_per_event` over the unprobed pass: what recording alone must cost.
     pub computed: f64,
-    /// `fraction` over the run: only probed passes pay.
+    /// What the probes cost of the phase's time in the run: only probed passes pay, and a prompt
+    /// that was cut for its pairs pays no more than what was left of it.
     pub run: f64,
 }
 
@@ -326,7 +328,7 @@ pub struct TokenRow {
     pub index: u32,
     /// Tokens in the cache before its pass.
     pub kv_len: u32,
-    /// Forward pass, softmax, draw and text. Of the first token: its TTFT.
+    /// Forward pass, softmax, draw and text. Of the first token: its TTFT, and its text.
     pub ms: f64,
     /// The pass that made it.
     pub phase: Phase,

@@ -7,7 +7,7 @@ use crate::{
 
 /// One run of a model under the probes, on one clock: all `_ns` moments count from its start.
 ///
-/// The run is load, warm-up, tokenization, one pass over the prompt and the decode steps, in this
+/// The run is load, tokenization, warm-up, one pass over the prompt and the decode steps, in this
 /// order and without gaps but the ones that `end_ns` reveals.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Timeline {
@@ -43,11 +43,11 @@ pub struct Timeline {
     pub pairs: OverheadPairs,
     /// Cost of one recorded span edge, in ns.
     pub ns_per_event: f64,
-    /// Decode steps from one probed step to the next.
+    /// Decode steps for each that is probed, at the end of the run.
     pub sampled_every: u32,
     /// The text of the prompt, where one was given.
     pub prompt_text: Option<String>,
-    /// The text that the model generated, where it has a tokenizer.
+    /// The text that the model generated, where the prompt was a text.
     pub generated_text: Option<String>,
     /// Whether the run was stopped before its end.
     pub interrupted: bool,

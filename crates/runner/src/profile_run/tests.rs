@@ -59,10 +59,10 @@ fn steps_are_probed_in_turns_and_paired_with_their_neighbours() {
     let model = tiny("m");
     let timeline = run(&mut engine(), &plan(&model, ProfilePrompt::Tokens(20), 9)).unwrap();
     let probed: Vec<_> = timeline.passes.iter().map(|p| p.sample.probed).collect();
-    assert_eq!(probed, [true, true, false, true, false, true, false, true, false]);
+    assert_eq!(probed, [true, true, false, false, true, true, false, false, true]);
     assert!(timeline.passes.iter().all(|p| p.sample.probed != p.slices.is_empty()));
-    // Three in the run have unprobed neighbours on both sides; the rest came after it.
-    assert_eq!(neighbours(&timeline.passes).len(), 3);
+    // Each has a neighbour of its own; the rest of the pairs came after the run.
+    assert_eq!(neighbours(&timeline.passes).len(), 4);
     assert_eq!(timeline.pairs.decode.pairs.len(), ENOUGH_PAIRS);
     assert_eq!(timeline.pairs.prefill.pairs.len(), ENOUGH_PAIRS);
     assert_eq!(timeline.pairs.prefill.n_tokens, 20);
