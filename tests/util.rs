@@ -109,7 +109,7 @@ pub struct Run {
 }
 
 impl Run {
-    fn of(output: Output, args: &[&str]) -> Self {
+    pub fn of(output: Output, args: &[&str]) -> Self {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Self {
             code: output.status.code().unwrap_or_else(|| panic!("{args:?} was killed")),

@@ -19,6 +19,7 @@ use foretoken_runner::{available_memory, check_memory, reference_bytes, rerun_wi
 use foretoken_spec::{DeviceInfo, ModelSpec, QuantScheme, Workload};
 
 use crate::args::RunArgs;
+use crate::hub::{Use, is_hub_name, resolve_hub};
 use crate::output::Hinted;
 
 /// Resident size of the process before any model is loaded: the binary, its stacks and pools.
@@ -39,17 +40,23 @@ pub fn check_fits<'a>(
 }
 
 /// Every model in every quantization asked for; a GGUF file brings its own, which must be one of
-/// those where any are named.
-pub fn resolve_models(models: &[String], quants: &[QuantScheme]) -> anyhow::Result<Vec<ModelSpec>> {
+/// those where any are named. A file of the hub is one too, a repository picks a file by
+/// quantization.
+pub fn resolve_models(
+    models: &[String],
+    quants: &[QuantScheme],
+    wanted: Use<'_>,
+) -> anyhow::Result<Vec<ModelSpec>> {
     let mut specs: Vec<ModelSpec> = Vec::new();
     for argument in models {
+        let one = |quant| resolve_model(argument, quant, wanted);
         let is_file = argument.to_lowercase().ends_with(".gguf");
         let found: Vec<ModelSpec> = if quants.is_empty() {
-            vec![resolve(argument, None)?]
+            vec![one(None)?]
         } else if is_file {
-            vec![of_file(argument, quants)?]
+            vec![of_file(one, quants)?]
         } else {
-            quants.iter().map(|q| resolve(argument, Some(*q))).collect::<Result<_, _>>()?
+            quants.iter().map(|q| one(Some(*q))).collect::<Result<_, _>>()?
         };
         for spec in found {
             if !specs.contains(&spec) {
@@ -60,13 +67,28 @@ pub fn resolve_models(models: &[String], quants: &[QuantScheme]) -> anyhow::Resu
     Ok(specs)
 }
 
-fn of_file(argument: &str, quants: &[QuantScheme]) -> anyhow::Result<ModelSpec> {
-    let spec = resolve(argument, None)?;
+/// The model of one argument: of the hub, or of this disk and the catalogue.
+pub fn resolve_model(
+    argument: &str,
+    quant: Option<QuantScheme>,
+    wanted: Use<'_>,
+) -> anyhow::Result<ModelSpec> {
+    if is_hub_name(argument) {
+        return resolve_hub(argument, quant, wanted);
+    }
+    Ok(resolve(argument, quant)?)
+}
+
+fn of_file(
+    one: impl Fn(Option<QuantScheme>) -> anyhow::Result<ModelSpec>,
+    quants: &[QuantScheme],
+) -> anyhow::Result<ModelSpec> {
+    let spec = one(None)?;
     if quants.iter().any(|q| q.name().eq_ignore_ascii_case(&spec.quant)) {
         return Ok(spec);
     }
-    // The catalogue's own words for a quantization that the file does not have.
-    Ok(resolve(argument, quants.first().copied())?)
+    // The words for a quantization that the file does not have.
+    one(quants.first().copied())
 }
 
 /// The warning about a workload that is longer than the model's context.

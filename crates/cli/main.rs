@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod files;
+mod hub;
 mod output;
 mod parse;
 mod progress;

@@ -38,6 +38,11 @@ impl Progress {
         Self { bar }
     }
 
+    /// The end, where it becomes known later.
+    pub fn total(&self, total: u64) {
+        self.bar.set_length(total);
+    }
+
     /// Position, in steps or bytes.
     pub fn set(&self, position: u64) {
         self.bar.set_position(position);

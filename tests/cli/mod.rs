@@ -5,6 +5,7 @@ mod bad_files;
 mod bad_requests;
 mod calibrate;
 mod help;
+mod hub;
 mod inspect;
 mod measure;
 mod predict;

@@ -32,8 +32,8 @@ pub enum CatalogError {
     /// A file of another kind.
     #[error("{}: neither a .gguf nor a .json file; give the path of a .gguf or config.json file", .0.display())]
     UnknownFile(PathBuf),
-    /// A model on a hub.
-    #[error("`{}`: models of a hub are not supported yet; download the .gguf file and give its path", .0.escape_debug())]
+    /// A model of a hub, which only a caller with a network can resolve.
+    #[error("`{}`: a model of a hub cannot be named here; download the .gguf file and give its path", .0.escape_debug())]
     Hub(String),
     /// The operating system refused.
     #[error("{}: cannot be read: {error}", path.display())]

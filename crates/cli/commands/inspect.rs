@@ -1,6 +1,5 @@
 //! `inspect`: what a model is made of, and what a pass over it costs.
 
-use foretoken_catalog::resolve;
 use foretoken_cost::{EngineProfile, approximations, pass_cost};
 use foretoken_gguf::synth::SyntheticGguf;
 use foretoken_runner::device_info;
@@ -11,14 +10,15 @@ use foretoken_spec::{
 
 use crate::Outcome;
 use crate::args::InspectArgs;
-use crate::commands::beyond_context;
+use crate::commands::{beyond_context, resolve_model};
+use crate::hub::Use;
 use crate::output::Output;
 
 /// Shows tensors, bytes and operations of one model.
 pub fn run(args: &InspectArgs, output: &Output) -> anyhow::Result<Outcome> {
     // One generated token: the decode step after the prompt is shown beside the prompt's pass.
     let workload = Workload::new(args.prompt, 1, args.depth)?;
-    let spec = resolve(&args.model, args.quant)?;
+    let spec = resolve_model(&args.model, args.quant, Use::Describe)?;
     if let Some(warning) = beyond_context(&spec, &workload) {
         output.warn(&warning);
     }

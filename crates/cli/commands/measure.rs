@@ -16,6 +16,7 @@ use crate::Outcome;
 use crate::args::{AllocatorArg, MeasureArgs};
 use crate::commands::{beyond_context, check_fits, resolve_models, run_here};
 use crate::files::JsonLines;
+use crate::hub::Use;
 use crate::output::Output;
 use crate::progress::{Progress, stop_on_interrupt};
 
@@ -29,7 +30,7 @@ const SEED: u64 = 0x5eed;
 /// Runs the models and prints what was observed.
 pub fn run(args: &MeasureArgs, output: &Output) -> anyhow::Result<Outcome> {
     let workloads = workloads(args)?;
-    let models = resolve_models(&args.models, &args.quant)?;
+    let models = resolve_models(&args.models, &args.quant, Use::Run(output))?;
     for model in &models {
         check(model, &workloads)?;
     }

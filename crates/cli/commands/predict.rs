@@ -17,6 +17,7 @@ use crate::commands::{PROCESS_BYTES, resolve_models};
 use crate::files::{
     Stored, find_calibration, is_same_machine, newest_calibration, require_backend,
 };
+use crate::hub::Use;
 use crate::output::{Hinted, Output};
 
 /// Predicts every model in every quantization asked for.
@@ -24,7 +25,7 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     let workload = Workload::new(args.prompt, args.generate, args.depth)?;
     require_candle(&args.engine)?;
     check_batch(args)?;
-    let models = resolve_models(&args.models, &args.quant)?;
+    let models = resolve_models(&args.models, &args.quant, Use::Describe)?;
     let stored = calibration(args, output)?;
     for doubt in doubts(&stored.calibration) {
         output.warn(&doubt);

@@ -25,6 +25,7 @@ use crate::files::{
     AtomicFile, Stored, check_writable, find_calibration, newest_calibration, read_profile,
     write_atomic,
 };
+use crate::hub::Use;
 use crate::output::{Hinted, Output};
 use crate::progress::stop_on_interrupt;
 use live::Live;
@@ -41,7 +42,7 @@ const BYTES_PER_TOKEN: usize = 3;
 /// Runs the model once under the probes and prints where its time went.
 pub fn run(args: &ProfileArgs, output: &Output) -> anyhow::Result<Outcome> {
     let quants: Vec<_> = args.quant.into_iter().collect();
-    let models = resolve_models(std::slice::from_ref(&args.model), &quants)?;
+    let models = resolve_models(std::slice::from_ref(&args.model), &quants, Use::Run(output))?;
     let [model] = models.as_slice() else { bail!("name one model") };
     let prompt = prompt(args, model)?;
     check(args, model, &prompt)?;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use foretoken_catalog::resolve;
 use foretoken_gguf::mix::quantized_spec;
 use foretoken_gguf::synth::{SyntheticGguf, write_synthetic};
 use foretoken_report::units;
@@ -14,7 +13,9 @@ use foretoken_spec::{ModelSource, ModelSpec, QuantScheme};
 
 use crate::Outcome;
 use crate::args::SynthArgs;
+use crate::commands::resolve_model;
 use crate::files::{AtomicFile, require_space};
+use crate::hub::Use;
 use crate::output::{Hinted, Output};
 use crate::progress::{Progress, stop_on_interrupt};
 
@@ -40,9 +41,9 @@ pub fn run(args: &SynthArgs, output: &Output) -> anyhow::Result<Outcome> {
 /// The model in the wanted quantization; of a GGUF file only the shape is taken.
 fn model(argument: &str, scheme: QuantScheme) -> anyhow::Result<ModelSpec> {
     if !argument.to_lowercase().ends_with(".gguf") {
-        return Ok(resolve(argument, Some(scheme))?);
+        return resolve_model(argument, Some(scheme), Use::Describe);
     }
-    let spec = resolve(argument, None)?;
+    let spec = resolve_model(argument, None, Use::Describe)?;
     let source = ModelSource::Gguf { path: argument.to_owned() };
     Ok(quantized_spec(&spec.name, &spec.family, source, spec.shape, scheme))
 }

@@ -216,6 +216,16 @@ pub enum GgufError {
         /// Number of parts.
         count: u64,
     },
+    /// The reason, with the part of a split model that it concerns.
+    #[error("part {number} of {count}: {reason}")]
+    InPart {
+        /// Which part, from 1.
+        number: u32,
+        /// Number of parts.
+        count: u32,
+        /// What is wrong with it.
+        reason: Box<GgufError>,
+    },
     /// A part of a split model is not beside the others.
     #[error(
         "part {number} of {count}, `{}`, is missing; download it into the same folder",

@@ -39,6 +39,7 @@ pub use error::GgufError;
 pub use header::{GgufHeader, TensorInfo};
 pub use model::{family_of, model_of_header, read_model};
 pub use read::read_header;
+pub use shards::join_parts;
 pub use value::{Value, ValueType};
 
 #[cfg(test)]

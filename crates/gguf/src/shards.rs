@@ -21,22 +21,39 @@ pub(crate) fn read_all(path: &Path) -> Result<GgufHeader, GgufError> {
     else {
         return Err(GgufError::Split { count: count.into() });
     };
-    let mut whole: Option<GgufHeader> = None;
-    let mut names = HashSet::new();
-    for number in 1..=count {
-        let part_path = path.with_file_name(part_name(&stem, number, count));
-        let in_part =
-            |reason| GgufError::InFile { path: part_path.clone(), reason: Box::new(reason) };
-        let part = read_one(&part_path).map_err(|reason| match reason {
+    let path_of = |number| path.with_file_name(part_name(&stem, number, count));
+    let in_part = |number, reason| GgufError::InFile { path: path_of(number), reason };
+    let joined = join_parts(count, |number| {
+        read_one(&path_of(number)).map_err(|reason| match reason {
             GgufError::NotFound => GgufError::MissingPart {
-                name: part_path
-                    .file_name()
-                    .map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
+                name: part_name(&stem, number, count).display().to_string(),
                 number,
                 count,
             },
-            reason => in_part(reason),
-        })?;
+            reason => in_part(number, Box::new(reason)),
+        })
+    });
+    joined.map_err(|error| match error {
+        GgufError::InPart { number, reason, .. } => in_part(number, reason),
+        error => error,
+    })
+}
+
+/// The parts of a split model as one header: metadata of the first part, the tensors and bytes of
+/// all. `read_part` gives the header of a part, whose numbers begin at 1.
+///
+/// # Errors
+/// What `read_part` says; a part that is another one than its number says; a tensor in two parts;
+/// another number of tensors than the first part states.
+pub fn join_parts(
+    count: u32,
+    mut read_part: impl FnMut(u32) -> Result<GgufHeader, GgufError>,
+) -> Result<GgufHeader, GgufError> {
+    let mut whole: Option<GgufHeader> = None;
+    let mut names = HashSet::new();
+    for number in 1..=count {
+        let part = read_part(number)?;
+        let in_part = |reason| GgufError::InPart { number, count, reason: Box::new(reason) };
         check_part(&part, number, count).map_err(in_part)?;
         for tensor in &part.tensors {
             if !names.insert(tensor.name.clone()) {

@@ -22,7 +22,7 @@ fn what_names_nothing_is_refused_with_a_remedy() {
     assert!(refusal("./nowhere/at/all", None).contains("no such file"));
     assert!(refusal("nowhere.json", None).contains("no such file"));
     assert!(refusal("nowhere.gguf", None).contains("nowhere.gguf: no such file"));
-    assert!(refusal("hf:org/model", None).contains("not supported yet; download"));
+    assert!(refusal("hf:org/model", None).contains("cannot be named here; download"));
 }
 
 #[test]
