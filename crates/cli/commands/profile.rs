@@ -3,14 +3,14 @@
 mod live;
 
 use std::cell::OnceCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use foretoken_predict::Predictor;
 use foretoken_profile::{compare, profile_of, write_trace};
-use foretoken_report::{Format, Profiled, render};
+use foretoken_report::{Format, Profiled, render, units};
 use foretoken_runner::{
     CandleEngine, ProfilePlan, ProfilePrompt, SamplingMode, TextCodec, check_model, check_workload,
     device_info, run_profile, threads_in_effect, tool_info,
@@ -57,15 +57,39 @@ pub fn run(args: &ProfileArgs, output: &Output) -> anyhow::Result<Outcome> {
         output.note(&format!("trace: {} (opens in https://ui.perfetto.dev)", path.display()));
     }
     let mut report = profile_of(&timeline, args.overhead_budget);
-    if let Some(old) = &old {
+    // A run that was stopped has too little to be held against a whole one.
+    if let Some(old) = old.as_ref().filter(|_| !report.interrupted) {
         report.comparison = Some(compare(old, &report, args.fail_above)?);
     }
     if let Some(path) = &args.out {
-        save(path, &report)?;
+        save(path, &report, output)?;
     }
-    let failed = report.comparison.as_ref().is_some_and(|comparison| comparison.failed);
+    let verdict = verdict(args, &report, output);
     output.print(&Profiled(report))?;
-    Ok(if failed { Outcome::ThresholdMissed } else { Outcome::Good })
+    verdict
+}
+
+/// What the comparison comes to, said on standard error where the answer is no table.
+fn verdict(args: &ProfileArgs, report: &ProfileReport, output: &Output) -> anyhow::Result<Outcome> {
+    let Some(limit) = args.fail_above else { return Ok(Outcome::Good) };
+    let Some(comparison) = &report.comparison else {
+        bail!("the run was stopped before it could be compared");
+    };
+    if comparison.failed {
+        if output.format != Format::Table {
+            output.note("FAIL: slower than the older profile, see `comparison` of the JSON");
+        }
+        return Ok(Outcome::ThresholdMissed);
+    }
+    if comparison.noise > limit {
+        output.warn(&format!(
+            "a slowdown of {} could not have been seen: the noise is {}; close other programs and \
+             profile again",
+            units::percent(limit),
+            units::percent(comparison.noise)
+        ));
+    }
+    Ok(Outcome::Good)
 }
 
 fn prompt(args: &ProfileArgs, model: &ModelSpec) -> anyhow::Result<ProfilePrompt> {
@@ -139,11 +163,21 @@ fn check_places(args: &ProfileArgs) -> anyhow::Result<()> {
         check_writable(path)?;
     }
     match (&args.trace, &args.out) {
-        (Some(trace), Some(out)) if trace == out || is_same_file(trace, out) => {
+        (Some(trace), Some(out)) if place(trace) == place(out) => {
             let message = format!("--trace and --out are the same file {}", out.display());
             Err(Hinted::new(message, "give each its own").into())
         }
         _ => Ok(()),
+    }
+}
+
+/// Where a file is or will be, however it is spelled.
+fn place(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+    match (folder, path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path.to_owned(),
     }
 }
 
@@ -268,6 +302,13 @@ fn save_trace(path: &Path, timeline: &Timeline, stored: Option<&Stored>) -> anyh
     file.commit()
 }
 
-fn save(path: &Path, report: &ProfileReport) -> anyhow::Result<()> {
-    write_atomic(path, render(&Profiled(report.clone()), Format::Json)?.as_bytes())
+/// A run that was stopped before its prompt was done takes no earlier profile's place.
+fn save(path: &Path, report: &ProfileReport, output: &Output) -> anyhow::Result<()> {
+    if report.tokens.is_empty() && path.is_file() {
+        output.warn(&format!("{} is left as it was: nothing was measured", path.display()));
+        return Ok(());
+    }
+    write_atomic(path, render(&Profiled(report.clone()), Format::Json)?.as_bytes())?;
+    output.note(&format!("profile: {}", path.display()));
+    Ok(())
 }

@@ -81,7 +81,13 @@ pub fn read_calibration(path: &Path) -> anyhow::Result<Calibration> {
 pub fn read_profile(path: &Path) -> anyhow::Result<ProfileReport> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse(&text).with_context(|| path.display().to_string())
+    parse(&text).map_err(|error| {
+        if error.downcast_ref::<Hinted>().is_some() {
+            return error.context(path.display().to_string());
+        }
+        let message = format!("{} is no profile: {error:#}", path.display());
+        Hinted::new(message, "write one with `foretoken profile MODEL --out FILE`").into()
+    })
 }
 
 /// Refuses what was measured on another backend.

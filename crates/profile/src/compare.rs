@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use foretoken_spec::{
-    ComparisonRow, KernelOp, KernelRow, PhaseRow, ProfileComparison, ProfilePhase, ProfileReport,
-    TensorRole,
+    ComparisonRow, KernelOp, KernelRow, Phase, PhaseRow, ProfileComparison, ProfilePhase,
+    ProfileReport, TensorRole,
 };
 use foretoken_stats::{SplitMix64, median, quantile};
 
@@ -14,6 +14,10 @@ const LOAD_NOISE: f64 = 0.02;
 /// Phases and kernels below this share of the wall time in both runs are left out: their ratios
 /// say more of the clock than of the program, and no build should fail by them.
 const SMALLEST_SHARE: f64 = 0.001;
+/// Kernels below this share of their pass are shown, and fail nothing.
+const SMALLEST_OF_PASS: f64 = 0.01;
+/// Passes that are enough to leave those out in which other programs had the processor.
+const ENOUGH_QUIET: usize = 5;
 const RESAMPLES: usize = 2000;
 const SEED: u64 = 0x666F_7265_746F_6B65;
 /// Names in a warning of what could not be compared.
@@ -55,6 +59,11 @@ pub fn compare(
         return Err(CompareError::InvalidThreshold(limit));
     }
     let mut warnings = differences(old, new);
+    // With other threads the reference workload has other speeds: that is no drift.
+    let comparable = old.threads == new.threads;
+    let drift = |old, new, part, warnings: &mut Vec<String>| {
+        if comparable { drift(old, new, part, warnings) } else { 1.0 }
+    };
     let stream_drift = drift(
         old.ceilings.stream_bytes_per_second,
         new.ceilings.stream_bytes_per_second,
@@ -104,8 +113,9 @@ pub fn compare(
         (a, b) => a.is_some().cmp(&b.is_some()),
     });
     let rows: Vec<ComparisonRow> = rows.into_iter().map(|(_, row)| row).collect();
-    let failed = fail_above
-        .is_some_and(|limit| rows.iter().any(|r| r.beyond_noise && r.ratio - 1.0 > limit));
+    let failed = fail_above.is_some_and(|limit| {
+        rows.iter().any(|r| r.beyond_noise && r.ratio - 1.0 > limit && weighs(r, &new_items))
+    });
     Ok(ProfileComparison {
         old_time: old.time.clone(),
         new_time: new.time.clone(),
@@ -117,6 +127,13 @@ pub fn compare(
         failed,
         warnings,
     })
+}
+
+/// Whether a row weighs enough to fail a build: a phase always, a kernel from a hundredth of its
+/// pass on.
+fn weighs(row: &ComparisonRow, items: &BTreeMap<Key, Item>) -> bool {
+    let pass = items.get(&(row.phase, None, None)).and_then(typical);
+    row.op.is_none() || pass.is_none_or(|pass| row.new_ms >= SMALLEST_OF_PASS * pass)
 }
 
 type Key = (ProfilePhase, Option<KernelOp>, Option<TensorRole>);
@@ -132,7 +149,8 @@ fn items(report: &ProfileReport) -> BTreeMap<Key, Item> {
     let share = |ms: f64| if report.wall_ms > 0.0 { ms / report.wall_ms } else { 1.0 };
     let mut items = BTreeMap::new();
     for PhaseRow { phase, ms, samples_ms, .. } in &report.phases {
-        let samples_ms = samples_ms.iter().copied().filter(|ms| ms.is_finite()).collect();
+        let samples_ms: Vec<f64> =
+            quiet(report, *phase, samples_ms).into_iter().filter(|ms| ms.is_finite()).collect();
         items.insert((*phase, None, None), Item { ms: *ms, share: share(*ms), samples_ms });
     }
     for KernelRow { phase, op, role, ms, samples_ms, .. } in &report.kernels {
@@ -153,10 +171,30 @@ fn items(report: &ProfileReport) -> BTreeMap<Key, Item> {
             })
             .or_insert_with(|| Item { ms: *ms, share: share(*ms), samples_ms: samples_ms.clone() });
     }
-    for item in items.values_mut() {
+    for ((phase, op, _), item) in &mut items {
+        if op.is_some() {
+            item.samples_ms = quiet(report, *phase, &item.samples_ms);
+        }
         item.samples_ms.retain(|ms| ms.is_finite());
     }
     items
+}
+
+/// The samples of decode steps without those in which other programs had the processor, where
+/// enough others remain.
+fn quiet(report: &ProfileReport, phase: ProfilePhase, samples_ms: &[f64]) -> Vec<f64> {
+    if phase != ProfilePhase::Decode {
+        return samples_ms.to_vec();
+    }
+    let steps = || report.tokens.iter().filter(|token| token.phase == Phase::Decode);
+    // A phase has a sample of each step, a kernel of each probed one.
+    let all: Vec<bool> = steps().map(|token| token.preempted).collect();
+    let probed: Vec<bool> = steps().filter(|t| t.probed).map(|token| token.preempted).collect();
+    let flags = [all, probed].into_iter().find(|flags| flags.len() == samples_ms.len());
+    let Some(flags) = flags else { return samples_ms.to_vec() };
+    let kept: Vec<f64> =
+        samples_ms.iter().zip(&flags).filter(|(_, taken)| !**taken).map(|(ms, _)| *ms).collect();
+    if kept.len() >= ENOUGH_QUIET { kept } else { samples_ms.to_vec() }
 }
 
 /// The median, where a ratio to it has a meaning.

@@ -6,6 +6,8 @@ use foretoken_stats::{median, quantile};
 use crate::ms;
 use crate::rows::{Key, PassTimes};
 
+/// A token is slow from this multiple of the median on.
+const SLOW: f64 = 1.1;
 /// A kernel explains a slow token where it makes this share of the time beyond the usual.
 const TELLING_SHARE: f64 = 0.3;
 /// Slow tokens that are listed.
@@ -52,6 +54,7 @@ pub(crate) fn slowest(passes: &[TimedPass], times: &[PassTimes]) -> Vec<SlowToke
     order
         .into_iter()
         .take(SLOWEST)
+        .filter(|index| ms(passes[*index].total_ns()) >= SLOW * usual)
         .map(|index| {
             let pass = &passes[index];
             SlowToken {

@@ -59,6 +59,8 @@ pub type OpenCodec<'a> = dyn FnMut() -> Result<Option<Box<dyn TextCodec + 'a>>, 
 /// What a run is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProfileStage {
+    /// The speed of the machine is looked at.
+    Machine,
     /// The model is read.
     Load,
     /// First passes, not counted.
@@ -67,8 +69,10 @@ pub enum ProfileStage {
     Prefill,
     /// The decode steps.
     Decode,
-    /// After the run: pairs of passes and microbenchmarks.
-    After,
+    /// After the run: pairs of passes that say what the probes cost.
+    Pairs,
+    /// After the run: the parts of attention, alone.
+    Attention,
 }
 
 /// Where a run is.
@@ -76,14 +80,21 @@ pub enum ProfileStage {
 pub struct ProfileProgress<'a> {
     /// The stage.
     pub stage: ProfileStage,
-    /// Tokens generated.
+    /// Tokens generated; of pairs, those so far.
     pub done: u32,
-    /// Tokens to generate.
+    /// Tokens to generate; 0 where the end is not known.
     pub total: u32,
     /// Passes so far, without their slices.
     pub passes: &'a [TimedPass],
     /// The recording of the last probed pass.
     pub recording: Option<&'a Recording>,
+}
+
+impl ProfileProgress<'_> {
+    /// A stage that has nothing to show of the run.
+    fn of(stage: ProfileStage) -> Self {
+        Self { stage, done: 0, total: 0, passes: &[], recording: None }
+    }
 }
 
 /// Pairs that say enough.
@@ -120,7 +131,8 @@ pub fn run_profile(
     if let ProfilePrompt::Tokens(n) = plan.prompt {
         check(engine, plan, n)?;
     }
-    let reference_before = best_reference(engine);
+    observe(&ProfileProgress::of(ProfileStage::Machine));
+    let reference_before = best_reference(engine, stop);
     engine.prepare_load();
     let before = engine.machine_state();
     let mut run = Run {
@@ -153,15 +165,15 @@ pub fn run_profile(
     let end_ns = run.now(engine);
 
     run.read_recordings();
-    observe(&run.progress(ProfileStage::After));
     let after = engine.machine_state();
     let mut pairs = run.pairs_of_the_run();
     if !run.interrupted && !stop() {
-        run.more_pairs(model.as_mut(), &prompt, &mut pairs)?;
+        run.more_pairs(model.as_mut(), &prompt, &mut pairs, observe)?;
     }
     drop(model);
+    observe(&ProfileProgress::of(ProfileStage::Attention));
     let attention = if run.interrupted { Vec::new() } else { run.attention(engine) };
-    let reference_after = best_reference(engine);
+    let reference_after = best_reference(engine, stop);
     let mut warnings = warnings_of(&environment_between(&before, &after));
     let preempted = run.passes.iter().filter(|pass| pass.sample.preempted).count();
     if 4 * preempted > run.passes.len() {
@@ -213,9 +225,11 @@ fn check(engine: &dyn Engine, plan: &ProfilePlan<'_>, prompt_tokens: u32) -> Res
 
 /// The best of several runs of the reference workload: a ceiling is what the machine can do, not
 /// what it did while something else ran.
-fn best_reference(engine: &mut dyn Engine) -> Ceilings {
-    let first = engine.reference();
-    (1..REFERENCE_RUNS).fold(ceilings(first), |best, _| best_of(best, ceilings(engine.reference())))
+fn best_reference(engine: &mut dyn Engine, stop: &dyn Fn() -> bool) -> Ceilings {
+    let first = ceilings(engine.reference());
+    (1..REFERENCE_RUNS)
+        .take_while(|_| !stop())
+        .fold(first, |best, _| best_of(best, ceilings(engine.reference())))
 }
 
 fn ceilings(sample: ReferenceSample) -> Ceilings {
@@ -473,13 +487,14 @@ impl Run<'_> {
         model: &mut dyn LoadedModel,
         prompt: &[u32],
         pairs: &mut OverheadPairs,
+        observe: &mut dyn FnMut(&ProfileProgress<'_>),
     ) -> Result<(), RunError> {
         let Some(prefill) = self.passes.first() else { return Ok(()) };
         if let Some(last) = self.passes.last().filter(|pass| pass.phase == Phase::Decode) {
             // The cache as it is, for every step of the pairs; its token is the last drawn.
             model.snapshot();
             let kv_len = last.sample.kv_len + 1;
-            self.pairs_of(model, &[last.token], kv_len, &mut pairs.decode)?;
+            self.pairs_of(model, &[last.token], kv_len, &mut pairs.decode, observe)?;
             model.forget_snapshot();
         }
         model.reset();
@@ -488,7 +503,7 @@ impl Run<'_> {
         let n_tokens =
             ((prompt.len() as f64 * share) as usize).clamp(2.min(prompt.len()), prompt.len());
         pairs.prefill.n_tokens = u32::try_from(n_tokens).unwrap_or(u32::MAX);
-        self.pairs_of(model, &prompt[..n_tokens], 0, &mut pairs.prefill)?;
+        self.pairs_of(model, &prompt[..n_tokens], 0, &mut pairs.prefill, observe)?;
         model.forget_snapshot();
         Ok(())
     }
@@ -499,6 +514,7 @@ impl Run<'_> {
         input: &[u32],
         kv_len: u32,
         phase: &mut PhasePairs,
+        observe: &mut dyn FnMut(&ProfileProgress<'_>),
     ) -> Result<(), RunError> {
         let mut spent = Duration::ZERO;
         model.restore();
@@ -509,6 +525,8 @@ impl Run<'_> {
             if is_enough || spent >= 3 * self.plan.pair_budget {
                 break;
             }
+            let done = u32::try_from(phase.pairs.len()).unwrap_or(u32::MAX);
+            observe(&ProfileProgress { done, ..ProfileProgress::of(ProfileStage::Pairs) });
             let probed_first = phase.pairs.len().is_multiple_of(2);
             let mut timed = |probe| -> Result<PassSample, RunError> {
                 model.restore();

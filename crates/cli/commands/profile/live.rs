@@ -56,11 +56,13 @@ fn state_of(now: &ProfileProgress<'_>) -> LiveState {
     let mean = recent.iter().sum::<f64>() / recent.len() as f64;
     LiveState {
         phase: match now.stage {
+            ProfileStage::Machine => "speed of the machine",
             ProfileStage::Load => "load",
             ProfileStage::Warmup => "warm-up",
             ProfileStage::Prefill => "prefill",
             ProfileStage::Decode => "decode",
-            ProfileStage::After => "cost of the probes",
+            ProfileStage::Pairs => "after the run: cost of the probes, pair",
+            ProfileStage::Attention => "after the run: parts of attention",
         },
         done: now.done,
         total: now.total,
