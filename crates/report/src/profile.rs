@@ -41,17 +41,18 @@ impl Report for Profiled {
         let passes =
             [Pass::new(report, ProfilePhase::Prefill), Pass::new(report, ProfilePhase::Decode)];
         sheets.push(card(report, &passes));
+        // Before the numbers that they put in doubt.
+        if !report.warnings.is_empty() {
+            let mut sheet = Sheet::new("", &[]);
+            report.warnings.iter().for_each(|w| sheet.note(format!("warning: {w}")));
+            sheets.push(sheet);
+        }
         sheets.push(phase_sheet(report));
         sheets.extend(kernel_sheets(report, &passes));
         sheets.extend(latency_sheet(report));
         sheets.extend(slow_sheet(report));
         sheets.push(overhead_sheet(report));
         sheets.extend(report.generated_text.as_deref().and_then(text_sheet));
-        if !report.warnings.is_empty() {
-            let mut sheet = Sheet::new("", &[]);
-            report.warnings.iter().for_each(|w| sheet.note(format!("warning: {w}")));
-            sheets.push(sheet);
-        }
         sheets.extend(report.comparison.as_ref().map(comparison_sheet));
         sheets
     }
@@ -130,8 +131,12 @@ fn interruption(report: &ProfileReport) -> String {
 
 fn card(report: &ProfileReport, passes: &[Pass]) -> Sheet {
     let run = format!(
-        "{} · {} · {}, {} threads · {}",
-        report.model, report.quant, report.device, report.threads, report.engine
+        "{} · {} · {}, {} · {}",
+        report.model,
+        report.quant,
+        report.device,
+        if report.threads == 1 { "1 thread".into() } else { format!("{} threads", report.threads) },
+        report.engine
     );
     let work = format!("prompt {} + gen {}", report.prompt_tokens, report.generated_tokens);
     let one_line = columns(&run) + columns(&work) + 3 <= WIDTH;
