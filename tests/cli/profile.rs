@@ -158,9 +158,10 @@ fn every_token_has_a_row_and_half_of_the_steps_are_probed() {
         let cached = if index == 0 { 0 } else { PROMPT + index - 1 };
         assert_eq!((&token["index"], &token["kv_len"]), (&json!(index), &json!(cached)));
         assert!(number(token, "ms") >= number(token, "forward_ms"));
-        // The prompt, then the first and the last of four in turns.
-        assert_eq!(token["probed"], index == 0 || matches!(index % 4, 0 | 1), "{token}");
     }
+    assert_eq!(tokens[0]["probed"], true);
+    // The first or the second of two, by chance.
+    assert!(tokens[1..].chunks_exact(2).all(|two| two[0]["probed"] != two[1]["probed"]));
     assert_eq!(report["overhead"]["sampled_every"], 2);
     let probed = tokens.iter().filter(|token| token["probed"] == true).count() - 1;
     let kernels = rows(report, "kernels").iter();

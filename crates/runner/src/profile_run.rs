@@ -9,7 +9,7 @@ use foretoken_spec::{
     Ceilings, CounterSample, KernelOp, ModelSpec, OverheadPair, OverheadPairs, Pass, PassSample,
     Phase, PhasePairs, ReferenceSample, Stretch, TimedPass, Timeline, ToolInfo, Workload,
 };
-use foretoken_stats::{mad, median};
+use foretoken_stats::{SplitMix64, mad, median};
 
 use crate::environment::{environment_between, warnings_of};
 use crate::workload_run::{tokens, warm_up};
@@ -144,6 +144,7 @@ pub fn run_profile(
         passes: Vec::new(),
         recordings: Vec::new(),
         counters: Vec::new(),
+        pairs: OverheadPairs::default(),
         text: None,
         sampled_every: FEWEST_STEPS,
         interrupted: false,
@@ -166,7 +167,7 @@ pub fn run_profile(
 
     run.read_recordings();
     let after = engine.machine_state();
-    let mut pairs = run.pairs_of_the_run();
+    let mut pairs = std::mem::take(&mut run.pairs);
     if !run.interrupted && !stop() {
         run.more_pairs(model.as_mut(), &prompt, &mut pairs, observe)?;
     }
@@ -257,6 +258,7 @@ struct Run<'a> {
     /// Recordings of probed passes, by index of the pass.
     recordings: Vec<(usize, Recording)>,
     counters: Vec<CounterSample>,
+    pairs: OverheadPairs,
     text: Option<String>,
     sampled_every: u32,
     interrupted: bool,
@@ -369,6 +371,9 @@ impl Run<'_> {
                 TimedPass { phase, start_ns, sample, detokenize_ns, token, slices: Vec::new() },
                 model.take_recording(),
             );
+            if index > 0 {
+                self.pair(index - 1);
+            }
             if is_text && codec.as_deref().is_some_and(|codec| codec.is_end(token)) {
                 break;
             }
@@ -381,7 +386,13 @@ impl Run<'_> {
 
     fn read_recordings(&mut self) {
         for (index, recording) in std::mem::take(&mut self.recordings) {
-            self.passes[index].slices = recording.slices();
+            let pass = &mut self.passes[index];
+            pass.slices = recording.slices();
+            let pairs = match pass.phase {
+                Phase::Prefill => &mut self.pairs.prefill,
+                Phase::Decode => &mut self.pairs.decode,
+            };
+            pairs.events = u32::try_from(recording.n_events()).unwrap_or(u32::MAX);
         }
     }
 
@@ -435,13 +446,31 @@ impl Run<'_> {
         }
     }
 
+    /// Keeps a decode step and the one before it as a pair, where one of them was probed.
+    fn pair(&mut self, step: u32) {
+        let [.., a, b] = self.passes.as_slice() else { return };
+        let is_second = step % self.sampled_every == 1;
+        if !is_second || a.sample.probed == b.sample.probed {
+            return;
+        }
+        if a.sample.preempted || b.sample.preempted {
+            return;
+        }
+        let (probed, unprobed) = if a.sample.probed { (a, b) } else { (b, a) };
+        self.pairs.decode.n_tokens = probed.sample.n_tokens;
+        self.pairs.decode.pairs.push(OverheadPair {
+            probed_ns: probed.sample.forward_ns as f64,
+            unprobed_ns: unprobed.sample.forward_ns as f64,
+        });
+    }
+
     /// What the run's own pairs say that the probes cost at least.
     fn measured_lower_bound(&self) -> f64 {
-        let pairs = neighbours(&self.passes);
+        let pairs = &self.pairs.decode.pairs;
         if pairs.len() < ENOUGH_PAIRS {
             return 0.0;
         }
-        let (fraction, half_width) = estimate(&pairs);
+        let (fraction, half_width) = estimate(pairs);
         fraction - half_width
     }
 
@@ -464,22 +493,6 @@ impl Run<'_> {
         }
     }
 
-    fn pairs_of_the_run(&self) -> OverheadPairs {
-        let events = |phase| {
-            let mut probed = self.passes.iter().filter(|p| p.phase == phase && p.sample.probed);
-            // Adjacent slices of one operation are merged; this is at most the true number.
-            probed.next().map_or(0, |p| 2 * u32::try_from(p.slices.len()).unwrap_or(u32::MAX / 2))
-        };
-        OverheadPairs {
-            prefill: PhasePairs { n_tokens: 0, events: events(Phase::Prefill), pairs: Vec::new() },
-            decode: PhasePairs {
-                n_tokens: 1,
-                events: events(Phase::Decode),
-                pairs: neighbours(&self.passes),
-            },
-        }
-    }
-
     /// Passes over the same tokens with the probes on and off, in turns, until their difference
     /// is known well.
     fn more_pairs(
@@ -494,6 +507,7 @@ impl Run<'_> {
             // The cache as it is, for every step of the pairs; its token is the last drawn.
             model.snapshot();
             let kv_len = last.sample.kv_len + 1;
+            pairs.decode.n_tokens = 1;
             self.pairs_of(model, &[last.token], kv_len, &mut pairs.decode, observe)?;
             model.forget_snapshot();
         }
@@ -566,37 +580,13 @@ impl Run<'_> {
     }
 }
 
-/// Whether a decode step is probed where one in `sampled_every` is. Of two, the first and the
-/// second in turns: then as many probed as unprobed steps follow a probed one.
+/// Whether a decode step is probed where one in `sampled_every` is: the first or the second of
+/// them, by chance, and the other one is its pair. Steps have rhythms of their own, such as those
+/// of the allocator, that a fixed order would take for a cost. The first step of all is probed.
 fn is_probed(step: u32, sampled_every: u32) -> bool {
-    match sampled_every {
-        2 => matches!(step % 4, 0 | 3),
-        n => step.is_multiple_of(n),
-    }
-}
-
-/// Probed steps with the unprobed one after or before them, in turns: steps grow with the cache.
-///
-/// Each has one partner, not the mean of two: times are skewed, and the median of a mean is
-/// larger than that of its parts.
-fn neighbours(passes: &[TimedPass]) -> Vec<OverheadPair> {
-    let is_probed = |i: &usize| passes[*i].phase == Phase::Decode && passes[*i].sample.probed;
-    let is_good = |pass: &&TimedPass, probed| {
-        pass.phase == Phase::Decode && pass.sample.probed == probed && !pass.sample.preempted
-    };
-    (0..passes.len())
-        .filter(is_probed)
-        .enumerate()
-        .filter_map(|(turn, i)| {
-            let partner = if turn.is_multiple_of(2) { i + 1 } else { i - 1 };
-            let probed = passes.get(i).filter(|pass| is_good(pass, true))?;
-            let unprobed = passes.get(partner).filter(|pass| is_good(pass, false))?;
-            Some(OverheadPair {
-                probed_ns: probed.sample.forward_ns as f64,
-                unprobed_ns: unprobed.sample.forward_ns as f64,
-            })
-        })
-        .collect()
+    let (block, place) = (step / sampled_every, step % sampled_every);
+    let probed = if block == 0 { 0 } else { SplitMix64::new(u64::from(block)).below(2) };
+    place as usize == probed
 }
 
 /// Median of probed / unprobed − 1, and half of its 95 % interval if the ratios were normal:
