@@ -158,7 +158,6 @@ fn what_a_reader_cannot_run_is_refused_with_its_reason() {
     };
     refused("gemma3", &["--prompt", "8", "--depth", "32"], &["empty cache", "--depth 0"]);
     refused("qwen3moe", &["--prompt", "8"], &["CUDA", "predict"]);
-    let sandbox = Sandbox::new();
-    let moe = fixture("models/qwen3moe.gguf");
-    sandbox.good(&["inspect", &moe]);
+    sandbox.good(&["inspect", &fixture("models/qwen3moe.gguf")]);
+    sandbox.error_says(&["measure", "gemma-2-2b"], &["no GGUF reader", "gemma2", "predict"]);
 }

@@ -205,6 +205,8 @@ fn every_file_has_an_entry() {
         .map(|file| file.unwrap().file_name().into_string().unwrap())
         .filter(|name| Path::new(name).extension().is_some_and(|e| e == "gguf"))
         .collect();
+    // The text model is for tokenizers, and comes from another script.
+    files.retain(|name| name != "text.gguf");
     files.sort();
     let all = expected();
     let models = all["models"].as_array().unwrap().iter();
