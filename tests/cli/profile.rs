@@ -701,3 +701,37 @@ fn tensor_types_that_candle_cannot_load() {
         &[TENSOR, "IQ4_NL", "candle cannot load", "re-quantize"],
     );
 }
+
+/// The rows of every architecture add up, and what the spans of its reader leave together is named.
+#[test]
+fn every_architecture_is_profiled() {
+    let undivided = [
+        ("llama-moe", "activation"),
+        ("qwen2", "attention_inputs"),
+        ("qwen3", "rope_attention"),
+        ("gemma3", "rope_attention"),
+        ("phi2", "activation"),
+        ("phi3", "activation"),
+        ("glm4", "rope_attention"),
+        ("lfm2", "short_convolution"),
+    ];
+    let sandbox = Sandbox::new();
+    for (name, op) in undivided {
+        let model = fixture(&format!("models/{name}.gguf"));
+        let args = ["profile", &model, "--prompt", "16", "--gen", "8", "--quiet"];
+        let format = ["--format", "json", "--trace", "trace.json", "--threads", "1"];
+        let budget = ["--overhead-budget", "100%"];
+        let report = sandbox.good(&[&args[..], &format, &budget].concat()).json();
+        assert_adds_up(&report);
+        let kernels = rows(&report, "kernels");
+        assert!(kernels.iter().any(|row| row["op"] == op), "{name} has no {op}");
+        for row in kernels.iter().filter(|row| row["op"] == op && name != "llama-moe") {
+            assert!(row["flop"].as_u64() > Some(0), "{name}: {row}");
+        }
+        for part in ["input", "embedding", "layers", "lm_head", "logits_copy"] {
+            assert!(number(phase(&report, part), "ms") > 0.0, "{name}: {part}");
+        }
+        let trace = fs::read_to_string(sandbox.path("trace.json")).unwrap();
+        assert!(serde_json::from_str::<Value>(&trace).is_ok(), "{name}");
+    }
+}

@@ -81,7 +81,7 @@ fn workloads(args: &MeasureArgs) -> anyhow::Result<Vec<WorkloadPlan>> {
 fn check(model: &ModelSpec, workloads: &[WorkloadPlan]) -> anyhow::Result<()> {
     check_model(model)?;
     for plan in workloads {
-        check_workload(&plan.workload)?;
+        check_workload(model, &plan.workload)?;
     }
     check_fits(model, workloads.iter().map(|plan| &plan.workload), &device_info())
 }

@@ -4,7 +4,8 @@ use anyhow::{Context, bail};
 use foretoken_predict::{Asked, Predictor, predict};
 use foretoken_report::Predictions;
 use foretoken_runner::{
-    CandleEngine, available_memory, check_model, check_workload, device_info, threads_in_effect,
+    CandleEngine, RunError, available_memory, check_model, check_workload, device_info,
+    threads_in_effect,
 };
 use foretoken_spec::{
     Backend, Calibration, DeviceInfo, Estimate, ModelSource, ModelSpec, Prediction, Workload,
@@ -94,9 +95,12 @@ fn doubts(calibration: &Calibration) -> Vec<String> {
 }
 
 /// Why candle would not run what is predicted.
-fn cannot_run(model: &ModelSpec, workload: &Workload) -> impl Iterator<Item = String> {
-    let findings = [check_model(model), check_workload(workload)];
-    findings.into_iter().filter_map(|found| Some(format!("it cannot run: {}", found.err()?)))
+fn cannot_run(model: &ModelSpec, workload: &Workload) -> Option<String> {
+    let found = check_model(model).and_then(|()| check_workload(model, workload)).err()?;
+    Some(match found {
+        RunError::Unsupported { reason, .. } => format!("it cannot run: {reason}"),
+        other => format!("it cannot run: {other}"),
+    })
 }
 
 /// The calibration asked for, or the newest of this machine.

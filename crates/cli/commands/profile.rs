@@ -128,7 +128,7 @@ fn check(args: &ProfileArgs, model: &ModelSpec, prompt: &ProfilePrompt) -> anyho
     }
     let workload = Workload::new(prompt_tokens, args.generate, 0)?;
     if matches!(prompt, ProfilePrompt::Tokens(_)) {
-        check_workload(&workload)?;
+        check_workload(model, &workload)?;
         if beyond_context(model, &workload).is_some() {
             let message = format!(
                 "prompt {prompt_tokens} + gen {} is beyond the context of {} ({} tokens)",

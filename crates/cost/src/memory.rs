@@ -4,7 +4,7 @@ use foretoken_spec::{LayerKind, ModelShape, ModelSpec, RoleKind, TensorRole, Wor
 
 use crate::attention::{LLAMA_CPP_UBATCH, attention_layers};
 use crate::ops::product;
-use crate::{AttentionForm, Engine, EngineProfile, KvLayout, readers};
+use crate::{AttentionForm, Engine, EngineProfile, KvLayout, LongestPosition, readers};
 
 const F32_BYTES: u64 = 4;
 
@@ -74,7 +74,7 @@ pub fn batch_memory(
     batch: u32,
 ) -> MemoryParts {
     let batch = u64::from(batch.max(1));
-    let tokens = u64::from(workload.total_tokens());
+    let tokens = u64::from(workload.total_tokens()).max(reserved_tokens(&model.shape, engine));
     let mut kv_cache = kv_cache_bytes(&model.shape, engine, tokens);
     if engine.kv_layout(&model.shape) == KvLayout::Interleaved {
         // The prompt is kept a second time, as the tensor that prefill attends to.
@@ -85,6 +85,18 @@ pub fn batch_memory(
         weights: weight_bytes(model, engine),
         kv_cache: batch.saturating_mul(kv_cache),
         activations: batch.saturating_mul(activation_bytes(&model.shape, engine, workload)),
+    }
+}
+
+/// Tokens that a reader sets room aside for at each prompt, whatever the workload: where freed memory
+/// is kept, all of that room is filled with zeros from the second prompt on.
+fn reserved_tokens(shape: &ModelShape, engine: &EngineProfile) -> u64 {
+    let reader = readers::of_architecture(&shape.architecture);
+    match reader.filter(|_| engine.engine == Engine::Candle) {
+        Some(info) if matches!(info.longest, LongestPosition::ContextLengthUpTo(_)) => {
+            info.longest_position(shape).into()
+        }
+        _ => 0,
     }
 }
 
@@ -252,6 +264,18 @@ mod tests {
         let workload = Workload::new(8, 8, 0).unwrap();
         // 16 tokens flat and 8 as a tensor, 1,024 bytes each.
         assert_eq!(memory_parts(&model, &ZEN5, &workload).kv_cache, 24 * 1024);
+    }
+
+    #[test]
+    fn phi3_sets_room_aside_for_a_context() {
+        let mut model = tiny(TensorType::Q8_0, true);
+        let short = Workload::new(8, 8, 0).unwrap();
+        assert_eq!(memory_parts(&model, &ZEN5, &short).kv_cache, 16 * 1024);
+        model.shape.architecture = "phi3".into();
+        model.shape.context_length = 131_072;
+        assert_eq!(memory_parts(&model, &ZEN5, &short).kv_cache, 4096 * 1024);
+        model.shape.context_length = 2048;
+        assert_eq!(memory_parts(&model, &ZEN5, &short).kv_cache, 2048 * 1024);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use foretoken_spec::{
     Backend, LayerKind, ModelShape, ModelSpec, RoleKind, TensorRole, TensorSpec, TensorType,
+    Workload,
 };
 
 use crate::AttentionForm;
@@ -48,6 +49,9 @@ pub enum LongestPosition {
     Tokens(u32),
     /// At the context length that the file states.
     ContextLength,
+    /// At the context length that the file states, or here if that comes first: the reader sets
+    /// aside room for the whole context in every layer, and is told no more.
+    ContextLengthUpTo(u32),
 }
 
 /// What there is to know of a reader.
@@ -136,7 +140,7 @@ pub const READERS: &[ReaderInfo] = &[
         reader: Reader::Qwen3,
         module: "quantized_qwen3",
         architectures: &["qwen3"],
-        spans: &["model", "attn", "mlp", "rms-norm", "output"],
+        spans: &["model", "attn", "mlp", "qmatmul", "rms-norm", "output"],
         keys: &[
             "attention.head_count",
             "attention.head_count_kv",
@@ -155,7 +159,7 @@ pub const READERS: &[ReaderInfo] = &[
         resets_at_zero: false,
         loads_tied: true,
         special: "`clear_kv_cache` between prompts; tokens that were decoded are not in the cache \
-                  that a later prompt sees",
+                  that a later prompt sees; rotary tables of half precision unless told otherwise",
     },
     ReaderInfo {
         reader: Reader::Qwen3Moe,
@@ -204,8 +208,8 @@ pub const READERS: &[ReaderInfo] = &[
         prefill_at_depth: false,
         resets_at_zero: true,
         loads_tied: true,
-        special: "rotary tables of 131,072 positions in every layer; the window masks, it does \
-                  not shorten the cache",
+        special: "rotary tables of 131,072 positions in every layer; the window masks in prompts \
+                  only, it does not shorten the cache; the gate is SiLU",
     },
     ReaderInfo {
         reader: Reader::Phi2,
@@ -246,19 +250,19 @@ pub const READERS: &[ReaderInfo] = &[
         ],
         attention: AttentionForm::Materialised,
         kv_layout: KvLayout::Preallocated,
-        longest: LongestPosition::ContextLength,
+        longest: LongestPosition::ContextLengthUpTo(4096),
         rope_tables_per_layer: false,
         prefill_at_depth: true,
         resets_at_zero: true,
         loads_tied: false,
-        special: "room for the whole context is set aside at the first token (touched as it \
-                  fills); a whole head is rotated",
+        special: "room for the whole context is set aside at the first token of each prompt; a \
+                  whole head is rotated, with the base 10,000 whatever the file states",
     },
     ReaderInfo {
         reader: Reader::Glm4,
         module: "quantized_glm4",
         architectures: &["glm4"],
-        spans: &["model", "attn", "rms-norm", "output"],
+        spans: &["model", "attn", "qmatmul", "rms-norm", "output"],
         keys: &[
             "attention.head_count",
             "attention.head_count_kv",
@@ -282,7 +286,7 @@ pub const READERS: &[ReaderInfo] = &[
         reader: Reader::Lfm2,
         module: "quantized_lfm2",
         architectures: &["lfm2"],
-        spans: &["model", "attn", "attn-rot", "ffn", "output"],
+        spans: &["model", "attn", "attn-rot", "ffn", "rms-norm", "output"],
         keys: &[
             "attention.head_count",
             "attention.head_count_kv",
@@ -299,7 +303,8 @@ pub const READERS: &[ReaderInfo] = &[
         prefill_at_depth: true,
         resets_at_zero: true,
         loads_tied: true,
-        special: "most layers are short convolutions with a cache of a few positions",
+        special: "most layers are short convolutions with a cache of a few positions, which \
+                  several tokens start anew; nothing clears it",
     },
 ];
 
@@ -309,6 +314,7 @@ impl ReaderInfo {
         match self.longest {
             LongestPosition::Tokens(tokens) => tokens,
             LongestPosition::ContextLength => shape.context_length,
+            LongestPosition::ContextLengthUpTo(most) => shape.context_length.min(most),
         }
     }
 
@@ -397,22 +403,40 @@ pub enum Unsupported {
         problem: &'static str,
     },
     /// A tensor type that candle does not know.
-    #[error("candle cannot load {found} (tensor `{tensor}`)")]
+    #[error("candle cannot load {found} (tensor `{tensor}`); re-quantize it (Q8_0, Q4_K_M, …)")]
     TensorType {
         /// Name of the tensor.
         tensor: String,
         /// Its type.
         found: &'static str,
     },
+    /// Several tokens behind cached ones, where the reader has none.
+    #[error(
+        "candle's {module} takes several tokens into an empty cache only, the workload has a \
+         prompt of {prompt} at depth {depth}; use --depth 0 or --prompt 0"
+    )]
+    PromptAtDepth {
+        /// The reader.
+        module: &'static str,
+        /// Tokens of the prompt.
+        prompt: u32,
+        /// Tokens cached before.
+        depth: u32,
+    },
     /// More tokens than the reader's tables have.
-    #[error("candle's {module} ends at position {longest}, the workload needs {asked}")]
+    #[error(
+        "depth {} + prompt {} + gen {} is {total} tokens, but candle's {module} ends at {longest}; shorten --depth, --prompt or --gen",
+        workload.depth, workload.prompt_tokens, workload.generated_tokens
+    )]
     TooLong {
         /// The reader.
         module: &'static str,
         /// Its longest position.
         longest: u32,
-        /// Tokens of the workload.
-        asked: u32,
+        /// What was asked for.
+        workload: Workload,
+        /// Its tokens in all.
+        total: u64,
     },
 }
 
@@ -440,20 +464,27 @@ pub fn candle_reader(
     Ok(info)
 }
 
-/// Refuses a workload that does not fit into the reader's rotary tables.
+/// Refuses a workload that the reader cannot run.
 ///
 /// # Errors
-/// More tokens in all than the tables have positions.
-pub fn check_length(
+/// More tokens in all than the rotary tables have positions, or a prompt behind cached tokens where
+/// the reader takes none.
+pub fn check_workload(
     info: &ReaderInfo,
     shape: &ModelShape,
-    total_tokens: u32,
+    workload: &Workload,
 ) -> Result<(), Unsupported> {
+    let Workload { prompt_tokens, generated_tokens, depth } = *workload;
+    let module = info.module;
     let longest = info.longest_position(shape);
-    if total_tokens <= longest {
-        return Ok(());
+    let total = u64::from(depth) + u64::from(prompt_tokens) + u64::from(generated_tokens);
+    if total > u64::from(longest) {
+        return Err(Unsupported::TooLong { module, longest, workload: *workload, total });
     }
-    Err(Unsupported::TooLong { module: info.module, longest, asked: total_tokens })
+    if depth > 0 && prompt_tokens > 1 && !info.prefill_at_depth {
+        return Err(Unsupported::PromptAtDepth { module, prompt: prompt_tokens, depth });
+    }
+    Ok(())
 }
 
 fn check_shape(info: &ReaderInfo, shape: &ModelShape) -> Result<(), Unsupported> {

@@ -4,7 +4,7 @@
 //! and out. Elementwise operations: one FLOP per element, every operand read or written once.
 //! Attention as candle's llama reader does it, see `docs/cost-model.md`.
 
-use foretoken_cost::EngineProfile;
+use foretoken_cost::{AttentionForm, EngineProfile};
 use foretoken_spec::{KernelOp, ModelSpec, Pass, TensorRole, TensorSpec};
 
 const F32: u64 = 4;
@@ -30,7 +30,8 @@ pub(crate) fn matrix_of(
     }
 }
 
-/// Work of a kernel in one pass: of both calls where there are two (rotary embedding, residual).
+/// Work of a kernel in one pass: of both calls where there are two (rotary embedding, residual),
+/// of all parts of an undivided block.
 /// `None` where none is defined.
 pub(crate) fn work(
     model: &ModelSpec,
@@ -39,18 +40,20 @@ pub(crate) fn work(
     pass: Pass,
 ) -> Option<Work> {
     let shape = &model.shape;
+    let view = shape.layer(layer.unwrap_or(0));
     let n = u64::from(pass.n_tokens);
     let t = u64::from(pass.kv_len) + n;
     let hidden = u64::from(shape.hidden_size);
-    let d = u64::from(shape.head_dim);
-    let heads = u64::from(shape.n_heads) * d;
-    let kv = u64::from(shape.n_kv_heads) * d;
-    let scores = u64::from(shape.n_heads) * n * t;
+    let d = u64::from(view.head_dim);
+    let heads = u64::from(view.n_heads) * d;
+    let kv = u64::from(view.n_kv_heads) * d;
+    let scores = u64::from(view.n_heads) * n * t;
     let vocab = u64::from(shape.vocab_size);
     let elementwise =
         |elements: u64, moves: u64| Work { flop: elements, bytes: moves * F32 * elements };
     // Heads that share keys get copies of their own: written once, read once.
     let repeated = if heads > kv { 2 * t * heads } else { 0 };
+    let of_layer = |op, role| work(model, engine, (op, role, layer), pass);
     Some(match op {
         KernelOp::Matmul | KernelOp::LmHead => {
             let matrix = matrix_of(model, op, role, layer)?;
@@ -59,8 +62,18 @@ pub(crate) fn work(
             return matmul(matrix, engine, rows);
         }
         KernelOp::Embedding => elementwise(n * hidden, 2),
-        KernelOp::RmsNorm => elementwise(n * hidden, 2),
-        KernelOp::Rope => elementwise(n * (heads + kv), 4),
+        KernelOp::RmsNorm => {
+            let width = match role {
+                Some(TensorRole::AttnQNorm) => heads,
+                Some(TensorRole::AttnKNorm) => kv,
+                _ => hidden,
+            };
+            elementwise(n * width, 2)
+        }
+        KernelOp::Rope => {
+            let turned = u64::from(view.n_heads + view.n_kv_heads) * u64::from(view.rope_dim);
+            elementwise(n * turned, 4)
+        }
         KernelOp::KvConcat if pass.kv_len > 0 => Work { flop: 0, bytes: 2 * F32 * 2 * t * kv },
         KernelOp::KvConcat => Work { flop: 0, bytes: 0 },
         // Product, scale, and the mask of several tokens: written, read and written again.
@@ -75,14 +88,60 @@ pub(crate) fn work(
             Work { flop: 2 * n * t * heads, bytes: F32 * moved }
         }
         KernelOp::Activation => {
-            let ffn = n * u64::from(shape.intermediate_size);
+            let ffn = n * u64::from(view.intermediate_size);
             elementwise(2 * ffn, 3)
         }
         KernelOp::Residual => elementwise(2 * n * hidden, 3),
+        KernelOp::Attention => sum_of(&ATTENTION.map(|op| of_layer(op, None)))?,
+        KernelOp::RopeAttention if engine.attention(shape) == AttentionForm::Flash => {
+            // Keys and values are read once, and there are no scores in memory.
+            let flop = 4 * n * t * heads + 5 * scores;
+            let attended = Work { flop, bytes: F32 * (2 * t * kv + 2 * n * heads) };
+            sum_of(&[Some(attended), of_layer(KernelOp::Rope, None)])?
+        }
+        KernelOp::RopeAttention => {
+            sum_of(&[KernelOp::Rope, KernelOp::Attention].map(|op| of_layer(op, None)))?
+        }
+        KernelOp::AttentionInputs => {
+            use TensorRole::{AttnK, AttnQ, AttnV};
+            sum_of(&[AttnQ, AttnK, AttnV].map(|role| of_layer(KernelOp::Matmul, Some(role))))?
+        }
+        KernelOp::AttentionBlock => sum_of(&[
+            of_layer(KernelOp::Attention, None),
+            of_layer(KernelOp::Matmul, Some(TensorRole::AttnOutput)),
+        ])?,
+        KernelOp::ShortConvolution => {
+            use TensorRole::{ShortconvIn, ShortconvOut};
+            sum_of(&[ShortconvIn, ShortconvOut].map(|role| of_layer(KernelOp::Matmul, Some(role))))?
+        }
+        KernelOp::FeedForwardBlock => {
+            use TensorRole::{FfnDown, FfnGate, FfnUp};
+            let matrices =
+                [FfnGate, FfnUp, FfnDown].map(|role| of_layer(KernelOp::Matmul, Some(role)));
+            let ffn = n * u64::from(view.intermediate_size);
+            let between = elementwise(2 * ffn + n * hidden, 3);
+            sum_of(&[sum_of(&matrices), Some(between)])?
+        }
         KernelOp::LogitsCopy => Work { flop: 0, bytes: 2 * F32 * vocab },
         KernelOp::Softmax => elementwise(4 * vocab, 2),
         KernelOp::Sampling => elementwise(vocab, 1),
         _ => return None,
+    })
+}
+
+/// The parts of attention, in the order in which they run.
+const ATTENTION: [KernelOp; 4] = [
+    KernelOp::KvConcat,
+    KernelOp::AttentionScores,
+    KernelOp::AttentionSoftmax,
+    KernelOp::AttentionValues,
+];
+
+/// `None` where the work of a part is not known.
+fn sum_of(parts: &[Option<Work>]) -> Option<Work> {
+    parts.iter().try_fold(Work { flop: 0, bytes: 0 }, |sum, part| {
+        let part = (*part)?;
+        Some(Work { flop: sum.flop + part.flop, bytes: sum.bytes + part.bytes })
     })
 }
 
@@ -120,6 +179,22 @@ mod tests {
         let scores = of(KernelOp::AttentionScores, None, pass);
         assert_eq!(scores.flop, 2 * 10 * 256 + 40);
         assert_eq!(scores.bytes, 4 * (10 * 128 + 2 * 10 * 256 + 256 + 3 * 40));
+    }
+
+    #[test]
+    fn undivided_blocks_are_the_sums_of_their_parts() {
+        let pass = Pass { n_tokens: 3, kv_len: 4 };
+        let flop = |op| of(op, None, pass).flop;
+        let of_role = |role| of(KernelOp::Matmul, Some(role), pass).flop;
+        let attention: u64 = ATTENTION.map(flop).into_iter().sum();
+        assert_eq!(flop(KernelOp::Attention), attention);
+        assert_eq!(flop(KernelOp::RopeAttention), attention + flop(KernelOp::Rope));
+        use TensorRole::{AttnK, AttnOutput, AttnQ, AttnV, FfnDown, FfnGate, FfnUp};
+        assert_eq!(flop(KernelOp::AttentionBlock), attention + of_role(AttnOutput));
+        let inputs = [AttnQ, AttnK, AttnV].map(of_role).into_iter().sum::<u64>();
+        assert_eq!(flop(KernelOp::AttentionInputs), inputs);
+        let matrices = [FfnGate, FfnUp, FfnDown].map(of_role).into_iter().sum::<u64>();
+        assert_eq!(flop(KernelOp::FeedForwardBlock), matrices + 3 * (2 * 512 + 256));
     }
 
     #[test]

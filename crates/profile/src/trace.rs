@@ -168,7 +168,7 @@ fn write_slices<W: Write>(
         if !track.open(format!("layer {layer}"), "layer", start_ns, end_ns, args)? {
             continue;
         }
-        let last = slices.iter().rposition(|s| s.role == Some(TensorRole::AttnOutput));
+        let last = slices.iter().rposition(ends_attention);
         match last {
             // Without the output projection nothing says where attention ends.
             None => {
@@ -185,6 +185,12 @@ fn write_slices<W: Write>(
         track.close()?;
     }
     Ok(())
+}
+
+/// The output projection, or an undivided block that holds it.
+fn ends_attention(slice: &Slice) -> bool {
+    slice.role == Some(TensorRole::AttnOutput)
+        || matches!(slice.op, KernelOp::AttentionBlock | KernelOp::ShortConvolution)
 }
 
 /// Slices at the front that belong to `layer`, with those of no layer between them.

@@ -243,8 +243,8 @@ impl LoadedModel for WatchedModel {
         self.inner.snapshot();
     }
 
-    fn restore(&mut self) {
-        self.inner.restore();
+    fn restore(&mut self) -> Result<(), RunError> {
+        self.inner.restore()
     }
 
     fn forget_snapshot(&mut self) {
@@ -404,7 +404,7 @@ fn run_round(model: &ModelSpec, round: usize, calls: &mut [Calls; 2]) -> [Series
     for turn in 0..STEPS_PER_ROUND {
         for which in [turn % 2, (turn + 1) % 2] {
             if which == 0 {
-                ours.restore();
+                ours.restore().unwrap();
                 profiled(ours.as_mut(), &[1], PROMPT, &mut all[1], &mut calls[1]);
             } else {
                 truth.restore(&filled);

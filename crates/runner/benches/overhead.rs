@@ -85,7 +85,7 @@ fn run_round(
                 plain = plain_start.clone();
                 forward_plain(&mut plain, &[1], KV_LEN as usize)
             } else {
-                ours.restore();
+                ours.restore().unwrap();
                 forward_ours(ours.as_mut(), which == 2)
             };
             if which == 2 {

@@ -103,7 +103,7 @@ fn measure(name: &str) {
     loaded.reset();
     loaded.snapshot();
     row("prefill", &pairs(loaded.as_mut(), &prompt, 0, PROMPT_PAIRS), f64::from(PROMPT));
-    loaded.restore();
+    loaded.restore().unwrap();
     loaded.forward(&prompt, 0, false).unwrap();
     loaded.snapshot();
     row("decode", &pairs(loaded.as_mut(), &[1], PROMPT, STEP_PAIRS), 1.0);
@@ -112,7 +112,7 @@ fn measure(name: &str) {
 /// (unprobed, probed) forward times in ns, in turns.
 fn pairs(model: &mut dyn LoadedModel, tokens: &[u32], kv_len: u32, n: usize) -> Vec<(f64, f64)> {
     let mut timed = |probe| {
-        model.restore();
+        model.restore().unwrap();
         model.forward(tokens, kv_len, probe).unwrap().forward_ns as f64
     };
     timed(false);

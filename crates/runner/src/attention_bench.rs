@@ -1,15 +1,18 @@
 //! The parts of attention, timed alone on tensors of a run's shapes.
 //!
-//! candle's llama reader has no span between the rotary embedding and the output projection. The
-//! same calls as in `LayerWeights::forward_attn` (`quantized_llama.rs`), on as many copies of the
-//! cache as the model has layers (so that they come from memory as they do in the run), say how
-//! the time between divides.
+//! candle's readers have no span between the rotary embedding and the output projection. The same
+//! calls as in `LayerWeights::forward_attn` (`quantized_llama.rs`; `quantized_phi.rs` is alike,
+//! `quantized_phi3.rs` writes into room that was set aside), on as many copies of the cache as the
+//! model has layers (so that they come from memory as they do in the run), say how the time between
+//! divides.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Result, Tensor};
+use candle_nn::kv_cache::KvCache;
 use candle_transformers::utils::{build_causal_mask, repeat_kv};
+use foretoken_cost::readers::{self, KvLayout, Reader};
 use foretoken_spec::{AttentionSplit, ModelShape, Pass};
 
 /// Time for one pass's bench; at least one layer is timed, after one that is not.
@@ -19,16 +22,29 @@ const MOST_ROUNDS: usize = 8;
 /// Most memory for copies of the cache, bytes.
 const CACHE_BYTES: u64 = 256 << 20;
 
-/// Times the four parts for this pass; `None` where candle refuses the shapes.
+/// Times the four parts for this pass; `None` where candle refuses the shapes, or the reader has no
+/// span around these parts alone.
 pub(crate) fn attention_split(shape: &ModelShape, pass: Pass) -> Option<AttentionSplit> {
-    run(shape, pass).ok()
+    match readers::of_architecture(&shape.architecture)?.reader {
+        Reader::Llama | Reader::Phi2 | Reader::Phi3 => run(shape, pass).ok(),
+        _ => None,
+    }
+}
+
+/// What keys and values are joined to.
+enum Cache {
+    Empty,
+    /// Copied whenever tokens are added.
+    Joined(Tensor, Tensor),
+    /// Written behind the others. A copy writes to the same place again.
+    Reserved(KvCache),
 }
 
 struct Layer {
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    cache: Option<(Tensor, Tensor)>,
+    cache: Cache,
 }
 
 fn run(shape: &ModelShape, pass: Pass) -> Result<AttentionSplit> {
@@ -44,10 +60,11 @@ fn run(shape: &ModelShape, pass: Pass) -> Result<AttentionSplit> {
         for Layer { q, k, v, cache } in &layers {
             let t0 = Instant::now();
             let (k, v) = match cache {
-                Some((old_k, old_v)) => {
+                Cache::Joined(old_k, old_v) => {
                     (Tensor::cat(&[old_k, k], 2)?, Tensor::cat(&[old_v, v], 2)?)
                 }
-                None => (k.clone(), v.clone()),
+                Cache::Reserved(cache) => cache.clone().append(k, v)?,
+                Cache::Empty => (k.clone(), v.clone()),
             };
             let t1 = Instant::now();
             let k = repeat_kv(k, groups)?;
@@ -106,13 +123,19 @@ fn layers(shape: &ModelShape, pass: Pass) -> Result<Vec<Layer>> {
         * u64::from(shape.head_dim)
         * 8;
     let copies = (CACHE_BYTES / bytes.max(1)).clamp(1, u64::from(shape.n_layers.max(1)));
+    let is_reserved = readers::of_architecture(&shape.architecture)
+        .is_some_and(|info| info.kv_layout == KvLayout::Preallocated);
     let random = |rows, heads| Tensor::randn(0f32, 1., (1, heads, rows, d), &Device::Cpu);
     (0..copies)
         .map(|_| {
-            let cache = if cached > 0 {
-                Some((random(cached, kv_heads)?, random(cached, kv_heads)?))
-            } else {
-                None
+            let cache = match (cached, is_reserved) {
+                (0, _) => Cache::Empty,
+                (_, false) => Cache::Joined(random(cached, kv_heads)?, random(cached, kv_heads)?),
+                (_, true) => {
+                    let mut cache = KvCache::new(2, cached + n);
+                    cache.append(&random(cached, kv_heads)?, &random(cached, kv_heads)?)?;
+                    Cache::Reserved(cache)
+                }
             };
             Ok(Layer {
                 q: random(n, heads)?,
@@ -145,5 +168,18 @@ mod tests {
             assert!(part > 0.0);
         }
         assert!(step.kv_concat_ns > 5.0 * prompt.kv_concat_ns);
+    }
+
+    #[test]
+    fn only_readers_with_spans_around_attention_alone_are_divided() {
+        let of = |architecture: &str| {
+            let shape = ModelShape { architecture: architecture.into(), ..tiny_shape() };
+            attention_split(&shape, Pass { n_tokens: 1, kv_len: 30 })
+        };
+        assert!(of("phi2").is_some_and(|split| split.kv_concat_ns > 0.0));
+        assert!(of("phi3").is_some_and(|split| split.kv_concat_ns > 0.0));
+        for architecture in ["qwen2", "qwen3", "gemma3", "glm4", "lfm2", "unheard-of"] {
+            assert_eq!(of(architecture), None, "{architecture}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The candle engine: `quantized_llama` of candle-transformers, unmodified.
+//! The candle engine: the readers of candle-transformers, unmodified.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
@@ -6,10 +6,9 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use candle_core::quantized::gguf_file::Content;
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use candle_transformers::generation::{LogitsProcessor, Sampling};
-use candle_transformers::models::quantized_llama::ModelWeights;
+use foretoken_cost::{KvLayout, ReaderInfo};
 use foretoken_gguf::synth::SyntheticGguf;
 use foretoken_spec::{
     Allocator, AttentionSplit, CounterSample, DeviceInfo, EngineInfo, ModelSource, ModelSpec, Pass,
@@ -18,10 +17,13 @@ use foretoken_spec::{
 
 use crate::attention_bench::attention_split;
 use crate::error::one_line;
-use crate::kernels::{PassEvents, TypeTable};
+use crate::kernels::PassEvents;
+use crate::layout::PassLayout;
 use crate::machine::gauges;
 use crate::probe;
+use crate::reader::CachedModel;
 use crate::reference::Reference;
+use crate::refuse::reader_of;
 use crate::run_delay::RunDelay;
 use crate::usage::keep_freed_memory;
 use crate::{
@@ -108,29 +110,28 @@ impl CandleEngine {
         self
     }
 
-    fn weights(&self, model: &ModelSpec) -> Result<ModelWeights, RunError> {
+    fn read(&self, model: &ModelSpec, info: &ReaderInfo) -> Result<CachedModel, RunError> {
         match &model.source {
             ModelSource::Gguf { path } => {
                 let path = Path::new(path);
                 let file = File::open(path)
                     .map_err(|source| RunError::Open { path: path.to_owned(), source })?;
-                self.read(model, BufReader::with_capacity(READ_BUFFER_BYTES, file))
+                let file = BufReader::with_capacity(READ_BUFFER_BYTES, file);
+                self.read_from(model, info, file)
             }
             ModelSource::Preset { .. } | ModelSource::Config { .. } | ModelSource::Mini => {
-                self.read(model, SyntheticGguf::new(model))
+                self.read_from(model, info, SyntheticGguf::new(model))
             }
         }
     }
 
-    fn read(
+    fn read_from(
         &self,
         model: &ModelSpec,
+        info: &ReaderInfo,
         mut source: impl Read + Seek,
-    ) -> Result<ModelWeights, RunError> {
-        let mut read = || {
-            let content = Content::read(&mut source)?;
-            ModelWeights::from_gguf(content, &mut source, &Device::Cpu)
-        };
+    ) -> Result<CachedModel, RunError> {
+        let mut read = || CachedModel::load(info, &mut source);
         let loaded = match self.probing {
             Probing::Installed => probe::with_probes(read),
             Probing::Absent => read(),
@@ -155,13 +156,13 @@ impl Engine for CandleEngine {
 
     fn check(&self, model: &ModelSpec, workload: &Workload) -> Result<(), RunError> {
         check_model(model)?;
-        check_workload(workload)
+        check_workload(model, workload)
     }
 
     fn load(&mut self, model: &ModelSpec) -> Result<Box<dyn LoadedModel>, RunError> {
-        check_model(model)?;
+        let info = reader_of(model)?;
         let start = Instant::now();
-        let weights = self.weights(model)?;
+        let weights = self.read(model, info)?;
         let load_ns = nanos(start.elapsed());
         let sampling = match self.sampling {
             SamplingMode::Temperature { seed } => {
@@ -170,13 +171,12 @@ impl Engine for CandleEngine {
             SamplingMode::Greedy => LogitsProcessor::from_sampling(0, Sampling::ArgMax),
         };
         Ok(Box::new(LoadedCandle {
-            // A clone shares the weights; it is what "empty cache, no masks" means later.
-            fresh: weights.clone(),
             weights,
-            saved: None,
+            info,
+            saved_tokens: 0,
             sampling,
             probing: self.probing,
-            types: Rc::new(TypeTable::new(model)),
+            layout: Rc::new(PassLayout::new(model)),
             kv_bytes_per_token: model.shape.kv_bytes_per_token(size_of::<f32>() as u64),
             load_ns,
             kv_len: 0,
@@ -235,24 +235,19 @@ impl Engine for CandleEngine {
 
 /// A model in candle, with its KV cache.
 struct LoadedCandle {
-    weights: ModelWeights,
-    fresh: ModelWeights,
-    saved: Option<Saved>,
+    weights: CachedModel,
+    info: &'static ReaderInfo,
+    /// Tokens in the saved cache.
+    saved_tokens: u32,
     sampling: LogitsProcessor,
     probing: Probing,
-    types: Rc<TypeTable>,
+    layout: Rc<PassLayout>,
     kv_bytes_per_token: u64,
     load_ns: u64,
     kv_len: u32,
     token: u32,
     recorded: Option<Recorded>,
     delay: RunDelay,
-}
-
-/// A state to go back to. It shares the weights and keeps its own cache alive.
-struct Saved {
-    weights: ModelWeights,
-    kv_len: u32,
 }
 
 /// A recording that is still where the probes left it, and the moments of its pass.
@@ -283,8 +278,7 @@ struct ForwardPass {
 impl LoadedCandle {
     fn run_forward(&mut self, tokens: &[u32], kv_len: u32) -> candle_core::Result<ForwardPass> {
         let start = Instant::now();
-        let input = Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?;
-        let logits = self.weights.forward(&input, kv_len as usize)?.squeeze(0)?;
+        let logits = self.weights.forward(tokens, kv_len as usize)?;
         let copy_start = Instant::now();
         let on_host = logits.to_vec1::<f32>()?;
         let end = Instant::now();
@@ -309,31 +303,48 @@ impl LoadedModel for LoadedCandle {
     }
 
     fn reset(&mut self) {
-        self.weights = self.fresh.clone();
+        self.weights.reset();
         self.kv_len = 0;
         self.delay.refresh();
     }
 
     fn snapshot(&mut self) {
-        self.saved = Some(Saved { weights: self.weights.clone(), kv_len: self.kv_len });
+        self.weights.snapshot();
+        self.saved_tokens = self.kv_len;
     }
 
-    fn restore(&mut self) {
-        match &self.saved {
-            Some(saved) => {
-                self.weights = saved.weights.clone();
-                self.kv_len = saved.kv_len;
-            }
-            None => self.reset(),
+    fn restore(&mut self) -> Result<(), RunError> {
+        let saved = self.saved_tokens;
+        self.weights.restore().map_err(|error| RunError::Pass {
+            n_tokens: saved,
+            kv_len: 0,
+            reason: one_line(&error),
+        })?;
+        self.kv_len = saved;
+        if self.replays() {
+            // Passes that were run again waited too.
+            self.delay.refresh();
         }
+        Ok(())
     }
 
     fn forget_snapshot(&mut self) {
-        self.saved = None;
+        self.weights.forget_snapshot();
+        self.saved_tokens = 0;
+    }
+
+    fn replays(&self) -> bool {
+        self.weights.replays()
+    }
+
+    fn prefills_at_depth(&self) -> bool {
+        self.info.prefill_at_depth
     }
 
     fn snapshot_bytes(&self) -> u64 {
-        self.saved.as_ref().map_or(0, |s| u64::from(s.kv_len) * self.kv_bytes_per_token)
+        // Only where the cache is copied whenever tokens are added does a saved one live beside it.
+        let is_beside = self.info.kv_layout == KvLayout::Concatenated && !self.replays();
+        if is_beside { u64::from(self.saved_tokens) * self.kv_bytes_per_token } else { 0 }
     }
 
     fn forward(
@@ -355,6 +366,7 @@ impl LoadedModel for LoadedCandle {
         let pass = self.run_forward(tokens, kv_len);
         probe::stop_recording();
         let pass = pass.map_err(failed)?;
+        self.weights.remember(tokens, kv_len as usize);
         let (token, softmax, sampling) = self.sample(&pass.logits).map_err(failed)?;
         let taken = pass.end.duration_since(pass.start) + softmax + sampling;
         self.token = token;
@@ -379,12 +391,12 @@ impl LoadedModel for LoadedCandle {
 
     fn last_kernels(&self) -> Vec<KernelPass> {
         let pass = self.recorded.as_ref().and_then(Recorded::read);
-        pass.map_or_else(Vec::new, |pass| pass.self_times(&self.types))
+        pass.map_or_else(Vec::new, |pass| pass.self_times(&self.layout))
     }
 
     fn take_recording(&mut self) -> Option<Recording> {
         let pass = self.recorded.take()?.read()?;
-        Some(Recording::of_events(pass, Rc::clone(&self.types)))
+        Some(Recording::of_events(pass, Rc::clone(&self.layout)))
     }
 }
 

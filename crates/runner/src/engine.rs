@@ -92,7 +92,20 @@ pub trait LoadedModel {
     fn snapshot(&mut self);
 
     /// Goes back to the saved KV cache, or to an empty one where none was saved.
-    fn restore(&mut self);
+    ///
+    /// # Errors
+    /// The engine's own failures, where going back runs passes again.
+    fn restore(&mut self) -> Result<(), RunError>;
+
+    /// Whether going back to a saved KV cache runs its passes again, and so takes as long.
+    fn replays(&self) -> bool {
+        false
+    }
+
+    /// Whether several tokens can go in behind cached ones.
+    fn prefills_at_depth(&self) -> bool {
+        true
+    }
 
     /// Forgets the saved KV cache.
     fn forget_snapshot(&mut self);

@@ -2,69 +2,19 @@
 
 use std::path::PathBuf;
 
+use foretoken_cost::Unsupported;
+
 /// Why a model was refused, did not load, or did not run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The model is of an architecture that the engine's reader does not know.
-    #[error("architecture `{found}` of {model} does not run here; use a model of `llama`")]
-    Architecture {
+    /// Candle cannot run the model, or not this workload on it.
+    #[error("{model} does not run here: {reason} (`inspect` and `predict` do without running it)")]
+    Unsupported {
         /// Name of the model.
         model: String,
-        /// What it says it is.
-        found: String,
-    },
-    /// A number of the shape that the engine cannot honour.
-    #[error(
-        "{field} is {found} in {model}, but candle's llama reader needs {needed}; use another model"
-    )]
-    Shape {
-        /// Name of the model.
-        model: String,
-        /// The number.
-        field: &'static str,
-        /// Its value.
-        found: u64,
         /// What the reader needs.
-        needed: String,
-    },
-    /// A tensor that the reader needs is absent, or is one of a kind that it would misread.
-    #[error("tensor `{tensor}` of {model} {problem}; use another file")]
-    Tensor {
-        /// Name of the model.
-        model: String,
-        /// Name of the tensor.
-        tensor: String,
-        /// What is wrong.
-        problem: &'static str,
-    },
-    /// A tensor type that the engine cannot load.
-    #[error(
-        "tensor `{tensor}` of {model} has type {found}, which candle cannot load; re-quantize it (Q8_0, Q4_K_M, …)"
-    )]
-    TensorType {
-        /// Name of the model.
-        model: String,
-        /// Name of the tensor.
-        tensor: String,
-        /// Its type.
-        found: &'static str,
-    },
-    /// More tokens than the engine's tables hold.
-    #[error(
-        "depth {depth} + prompt {prompt} + gen {generated} is {total} tokens, but candle's llama reader holds {limit}; shorten --depth, --prompt or --gen"
-    )]
-    TooLong {
-        /// Tokens cached before.
-        depth: u32,
-        /// Tokens of the prompt.
-        prompt: u32,
-        /// Tokens generated.
-        generated: u32,
-        /// Their sum.
-        total: u64,
-        /// The most that fits.
-        limit: u32,
+        reason: Box<Unsupported>,
     },
     /// More decode steps asked for than the workload generates.
     #[error(

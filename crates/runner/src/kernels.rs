@@ -1,54 +1,16 @@
 //! From the events of one pass to what ran when, and to self times by operation.
 //!
 //! Every nanosecond between the start and the end of the pass belongs to exactly one operation:
-//! the innermost open span, and within `attn`, `attn-mlp` and `model` the place between the
-//! spans inside, because the reader's source fixes what runs there. So the times sum to the pass
-//! by construction.
+//! the innermost open span, or the place between the spans inside it, because the reader's source
+//! fixes what runs there ([`PassLayout`]). So the times sum to the pass by construction.
 
 use std::time::Instant;
 
-use foretoken_spec::{KernelOp, ModelSpec, OpKind, Slice, TensorRole, TensorType};
+use foretoken_spec::{KernelOp, OpKind, Slice};
 
 use crate::KernelPass;
+use crate::layout::{Node, PassLayout, What};
 use crate::probe::{Edge, SpanEvent, SpanKind};
-
-/// The matmuls inside `attn`, in the order of `LayerWeights::forward_attn`.
-const ATTN_ROLES: [TensorRole; 4] =
-    [TensorRole::AttnQ, TensorRole::AttnK, TensorRole::AttnV, TensorRole::AttnOutput];
-
-/// The matmuls inside `attn-mlp`, in the order of `Mlp::forward`: w1, w3, w2.
-const MLP_ROLES: [TensorRole; 3] = [TensorRole::FfnGate, TensorRole::FfnUp, TensorRole::FfnDown];
-
-/// Rotary embeddings of a layer: queries and keys.
-const ROPES: usize = 2;
-
-/// Tensor types by layer and role, and those of the LM head.
-#[derive(Debug, Clone)]
-pub(crate) struct TypeTable {
-    layers: Vec<Vec<(TensorRole, TensorType)>>,
-    lm_head: Option<(TensorRole, TensorType)>,
-}
-
-impl TypeTable {
-    pub(crate) fn new(model: &ModelSpec) -> Self {
-        let mut layers = vec![Vec::new(); model.shape.n_layers as usize];
-        for tensor in &model.tensors {
-            let slot = tensor.layer.and_then(|layer| layers.get_mut(layer as usize));
-            if let Some(slot) = slot {
-                slot.push((tensor.role, tensor.tensor_type));
-            }
-        }
-        Self { layers, lm_head: model.lm_head().map(|t| (t.role, t.tensor_type)) }
-    }
-
-    fn of(&self, slice: &Slice) -> Option<TensorType> {
-        if slice.op == KernelOp::LmHead {
-            return self.lm_head.map(|(_, tensor_type)| tensor_type);
-        }
-        let layer = self.layers.get(slice.layer? as usize)?;
-        layer.iter().find(|(role, _)| Some(*role) == slice.role).map(|(_, t)| *t)
-    }
-}
 
 /// What the probes saw of one pass.
 #[derive(Debug, Clone)]
@@ -62,9 +24,9 @@ pub(crate) struct PassEvents {
 
 impl PassEvents {
     /// What ran when. Slices follow each other without a gap.
-    pub(crate) fn slices(&self, types: &TypeTable) -> Vec<Slice> {
+    pub(crate) fn slices(&self, layout: &PassLayout) -> Vec<Slice> {
         let mut slices: Vec<Slice> = Vec::new();
-        for Leaf { slice, .. } in leaves(self, types) {
+        for Leaf { slice, .. } in leaves(self, layout) {
             match slices.last_mut() {
                 Some(last) if is_same(last, &slice) => last.ns += slice.ns,
                 _ if slice.ns == 0 => {}
@@ -74,13 +36,18 @@ impl PassEvents {
         slices
     }
 
-    /// Self times by operation, matrices by role and type.
-    pub(crate) fn self_times(&self, types: &TypeTable) -> Vec<KernelPass> {
+    /// Self times by operation, matrices by role and type; none where the spans do not tell the
+    /// operations of the cost model apart.
+    pub(crate) fn self_times(&self, layout: &PassLayout) -> Vec<KernelPass> {
         let mut totals: Vec<KernelPass> = Vec::new();
-        for Leaf { slice, kind, is_call } in leaves(self, types) {
+        if !layout.is_complete {
+            return totals;
+        }
+        for Leaf { slice, kind, is_call } in leaves(self, layout) {
             let is_matmul = matches!(kind, OpKind::Matmul | OpKind::LmHead);
             let role = slice.role.filter(|_| is_matmul);
-            let tensor_type = if is_matmul { types.of(&slice) } else { None };
+            let what = (slice.op, slice.role, slice.layer);
+            let tensor_type = if is_matmul { layout.tensor_type(what) } else { None };
             let found = totals
                 .iter()
                 .position(|t| t.op == kind && t.role == role && t.tensor_type == tensor_type);
@@ -92,6 +59,28 @@ impl PassEvents {
             totals[index].calls += u32::from(is_call);
         }
         totals
+    }
+}
+
+#[cfg(test)]
+impl PassEvents {
+    /// Spans that the layout does not expect, and those that it expects in vain.
+    pub(crate) fn misfits(&self, layout: &PassLayout) -> usize {
+        let mut walk = Walk::new(self.start, layout);
+        let mut missing = 0;
+        for event in self.events.iter().filter(|event| event.kind != SpanKind::Unknown) {
+            match event.edge {
+                Edge::Enter => walk.enter(event.kind),
+                Edge::Exit => {
+                    let is_short = |frame: &Frame<'_>| {
+                        frame.node.is_none_or(|node| frame.next < node.children.len())
+                    };
+                    missing += usize::from(walk.stack.last().is_some_and(is_short));
+                    walk.exit();
+                }
+            }
+        }
+        missing
     }
 }
 
@@ -108,28 +97,17 @@ struct Leaf {
 }
 
 /// An open span.
-struct Frame {
-    kind: SpanKind,
-    /// Matmuls entered so far inside it.
-    n_matmuls: usize,
-    /// Rotary embeddings entered so far inside it.
-    n_ropes: usize,
-    /// The span that closed last inside it.
-    last_child: Option<SpanKind>,
-    /// What its own time is, for a span that has no spans of interest inside.
-    own: Option<(KernelOp, Option<TensorRole>)>,
+struct Frame<'a> {
+    /// `None` where the layout has no such span.
+    node: Option<&'a Node>,
+    /// The child that comes next.
+    next: usize,
+    /// Whether time inside it was booked already.
+    is_begun: bool,
 }
 
-fn leaves(pass: &PassEvents, types: &TypeTable) -> Vec<Leaf> {
-    let mut walk = Walk {
-        types,
-        start: pass.start,
-        stack: Vec::new(),
-        leaves: Vec::with_capacity(2 * pass.events.len() + 2),
-        next_attn: 0,
-        seen_norm: false,
-        seen_model: false,
-    };
+fn leaves(pass: &PassEvents, layout: &PassLayout) -> Vec<Leaf> {
+    let mut walk = Walk::new(pass.start, layout);
     let mut last = pass.start;
     for event in &pass.events {
         if event.kind == SpanKind::Unknown {
@@ -143,87 +121,39 @@ fn leaves(pass: &PassEvents, types: &TypeTable) -> Vec<Leaf> {
         }
     }
     walk.book(last, pass.copy_start);
-    let copy = KernelOp::LogitsCopy;
-    walk.push((copy, None, None), OpKind::Host, false, (pass.copy_start.max(last), pass.end));
+    let copy = (KernelOp::LogitsCopy, None, None);
+    walk.push(copy, (OpKind::Host, false), (pass.copy_start.max(last), pass.end));
     walk.leaves
 }
 
 struct Walk<'a> {
-    types: &'a TypeTable,
     start: Instant,
-    stack: Vec<Frame>,
+    stack: Vec<Frame<'a>>,
     leaves: Vec<Leaf>,
-    /// Layers whose attention has begun.
-    next_attn: u32,
-    seen_norm: bool,
-    seen_model: bool,
 }
 
-impl Walk<'_> {
-    /// Books the time between two events under what ran there.
-    fn book(&mut self, from: Instant, to: Instant) {
-        let layer = self.next_attn.checked_sub(1);
-        let Some(frame) = self.stack.last() else {
-            let op = if self.seen_model { KernelOp::Uncovered } else { KernelOp::Input };
-            self.push((op, None, None), OpKind::Host, !self.seen_model, (from, to));
-            return;
-        };
-        let (what, kind, is_call) = match frame.kind {
-            SpanKind::Model => self.in_model(frame.last_child, layer),
-            SpanKind::Attn => {
-                let op = in_attn(frame);
-                ((op, None, layer), OpKind::Attention, op == KernelOp::Attention)
-            }
-            SpanKind::AttnMlp => {
-                let op = in_mlp(frame);
-                ((op, None, layer), OpKind::MlpElementwise, op == KernelOp::Activation)
-            }
-            SpanKind::AttnRot => ((KernelOp::Rope, None, layer), OpKind::Rope, true),
-            SpanKind::RmsNorm => {
-                let role = frame.own.and_then(|(_, role)| role);
-                let layer = match role {
-                    Some(TensorRole::AttnNorm) => Some(self.next_attn),
-                    Some(TensorRole::OutputNorm) => None,
-                    _ => layer,
-                };
-                ((KernelOp::RmsNorm, role, layer), OpKind::RmsNorm, true)
-            }
-            SpanKind::Output | SpanKind::QMatMul => {
-                let (op, role) = frame.own.unwrap_or((KernelOp::Matmul, None));
-                let is_head = op == KernelOp::LmHead;
-                let kind = if is_head { OpKind::LmHead } else { OpKind::Matmul };
-                let layer = if is_head { None } else { layer };
-                // The head is a span around its matmul: one call, entered where the span is.
-                let is_call =
-                    !is_head || (frame.kind == SpanKind::Output && frame.last_child.is_none());
-                ((op, role, layer), kind, is_call)
-            }
-            SpanKind::Unknown => ((KernelOp::Uncovered, None, None), OpKind::Host, false),
-        };
-        self.push(what, kind, is_call, (from, to));
+impl<'a> Walk<'a> {
+    fn new(start: Instant, layout: &'a PassLayout) -> Self {
+        let root = Frame { node: Some(&layout.root), next: 0, is_begun: false };
+        Self { start, stack: vec![root], leaves: Vec::new() }
     }
 
-    /// The model's own time is the embedding until the first norm, and a residual sum after each
-    /// attention.
-    fn in_model(
-        &self,
-        last_child: Option<SpanKind>,
-        layer: Option<u32>,
-    ) -> ((KernelOp, Option<TensorRole>, Option<u32>), OpKind, bool) {
-        if !self.seen_norm {
-            return ((KernelOp::Embedding, None, None), OpKind::Embedding, true);
-        }
-        if last_child == Some(SpanKind::Attn) {
-            return ((KernelOp::Residual, None, layer), OpKind::Residual, true);
-        }
-        ((KernelOp::Uncovered, None, None), OpKind::Residual, false)
+    /// Books the time between two events under what ran there.
+    fn book(&mut self, from: Instant, to: Instant) {
+        const UNKNOWN: What = (KernelOp::Uncovered, None, None);
+        let Some(frame) = self.stack.last_mut() else { return };
+        let what = frame.node.and_then(|node| node.gaps.get(frame.next)).copied();
+        let what = what.unwrap_or(UNKNOWN);
+        let span = frame.node.map_or(SpanKind::Unknown, |node| node.kind);
+        let kind = kind_of(span, what.0, frame.is_begun);
+        frame.is_begun = true;
+        self.push(what, kind, (from, to));
     }
 
     fn push(
         &mut self,
-        (op, role, layer): (KernelOp, Option<TensorRole>, Option<u32>),
-        kind: OpKind,
-        is_call: bool,
+        (op, role, layer): What,
+        (kind, is_call): (OpKind, bool),
         (from, to): (Instant, Instant),
     ) {
         let start_ns = nanos(self.start, from);
@@ -231,89 +161,43 @@ impl Walk<'_> {
         self.leaves.push(Leaf { slice, kind, is_call });
     }
 
+    /// Enters the child that comes next; one that the layout does not expect leaves it where it is.
     fn enter(&mut self, kind: SpanKind) {
-        let own = match kind {
-            SpanKind::Model => {
-                self.seen_model = true;
-                None
+        let child = self.stack.last_mut().and_then(|frame| {
+            let node = frame.node?;
+            if frame.next == node.children.len() {
+                frame.next = node.again_from?;
             }
-            SpanKind::Attn => {
-                self.next_attn += 1;
-                None
-            }
-            SpanKind::RmsNorm => {
-                self.seen_norm = true;
-                Some((KernelOp::RmsNorm, Some(self.norm_role())))
-            }
-            SpanKind::Output => Some(self.lm_head()),
-            SpanKind::QMatMul => Some(self.matmul()),
-            SpanKind::AttnRot => {
-                if let Some(parent) = self.stack.last_mut() {
-                    parent.n_ropes += 1;
-                }
-                None
-            }
-            SpanKind::AttnMlp | SpanKind::Unknown => None,
-        };
-        self.stack.push(Frame { kind, n_matmuls: 0, n_ropes: 0, last_child: None, own });
+            let child = node.children.get(frame.next).filter(|child| child.kind == kind)?;
+            frame.next += 1;
+            Some(child)
+        });
+        self.stack.push(Frame { node: child, next: 0, is_begun: false });
     }
 
     fn exit(&mut self) {
-        let closed = self.stack.pop();
-        if let (Some(closed), Some(parent)) = (closed, self.stack.last_mut()) {
-            parent.last_child = Some(closed.kind);
+        // The frame around the model stays.
+        if self.stack.len() > 1 {
+            self.stack.pop();
         }
-    }
-
-    /// Which norm opens now: inside `attn-mlp` the block's, outside the next layer's or the last.
-    fn norm_role(&self) -> TensorRole {
-        match self.stack.last().map(|frame| frame.kind) {
-            Some(SpanKind::AttnMlp) => TensorRole::FfnNorm,
-            _ if (self.next_attn as usize) < self.types.layers.len() => TensorRole::AttnNorm,
-            _ => TensorRole::OutputNorm,
-        }
-    }
-
-    fn lm_head(&self) -> (KernelOp, Option<TensorRole>) {
-        (KernelOp::LmHead, self.types.lm_head.map(|(role, _)| role))
-    }
-
-    /// Which matrix a matmul multiplies by follows from its parent and its order in it.
-    fn matmul(&mut self) -> (KernelOp, Option<TensorRole>) {
-        let head = self.lm_head();
-        let Some(parent) = self.stack.last_mut() else { return (KernelOp::Matmul, None) };
-        let index = parent.n_matmuls;
-        parent.n_matmuls += 1;
-        let roles: &[TensorRole] = match parent.kind {
-            SpanKind::Attn => &ATTN_ROLES,
-            SpanKind::AttnMlp => &MLP_ROLES,
-            SpanKind::Output => return head,
-            _ => &[],
-        };
-        (KernelOp::Matmul, roles.get(index).copied())
     }
 }
 
-/// What runs between the spans of `attn`: after q, k and v their layout by head, after both
-/// rotary embeddings everything up to the output projection.
-fn in_attn(frame: &Frame) -> KernelOp {
-    let before_output = frame.n_matmuls + 1 == ATTN_ROLES.len();
-    match frame.n_ropes {
-        0 if before_output => KernelOp::AttentionLayout,
-        ROPES if before_output => KernelOp::Attention,
-        _ => KernelOp::Uncovered,
-    }
-}
-
-/// What runs between the spans of `attn-mlp`: after gate and up the activation and their product,
-/// after down the residual sum.
-fn in_mlp(frame: &Frame) -> KernelOp {
-    const GATE_AND_UP: usize = MLP_ROLES.len() - 1;
-    const ALL: usize = MLP_ROLES.len();
-    match frame.n_matmuls {
-        GATE_AND_UP => KernelOp::Activation,
-        ALL => KernelOp::Residual,
-        _ => KernelOp::Uncovered,
+/// What the cost model books a time under, and whether it stands for a call: what runs between the
+/// spans of a block belongs to the block.
+fn kind_of(span: SpanKind, op: KernelOp, is_begun: bool) -> (OpKind, bool) {
+    match (span, op) {
+        (_, KernelOp::Matmul) => (OpKind::Matmul, true),
+        // The head is a span around its matmul: one call.
+        (_, KernelOp::LmHead) => (OpKind::LmHead, span == SpanKind::Output && !is_begun),
+        (_, KernelOp::RmsNorm) => (OpKind::RmsNorm, true),
+        (_, KernelOp::Rope) => (OpKind::Rope, true),
+        (_, KernelOp::Embedding) => (OpKind::Embedding, true),
+        (_, KernelOp::Input) => (OpKind::Host, true),
+        (SpanKind::Attn, op) => (OpKind::Attention, op == KernelOp::Attention),
+        (SpanKind::AttnMlp, op) => (OpKind::MlpElementwise, op == KernelOp::Activation),
+        (SpanKind::Model, op) => (OpKind::Residual, op == KernelOp::Residual),
+        _ => (OpKind::Host, false),
     }
 }
 

@@ -165,7 +165,9 @@ impl LoadedModel for LoadedMock {
 
     fn snapshot(&mut self) {}
 
-    fn restore(&mut self) {}
+    fn restore(&mut self) -> Result<(), RunError> {
+        Ok(())
+    }
 
     fn forget_snapshot(&mut self) {}
 

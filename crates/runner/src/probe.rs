@@ -13,10 +13,10 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Dispatch, Event, Metadata, Subscriber};
 
-/// Room for a pass of an 80-layer model (17 spans per layer, enter and exit) without growing.
+/// Room for a pass of an 80-layer model (up to 21 spans per layer, enter and exit) without growing.
 const EVENTS_CAPACITY: usize = 4096;
 
-/// The spans of candle's llama reader (`quantized_llama.rs`, `quantized_nn.rs`).
+/// The spans of candle's readers (`quantized_*.rs`, `with_tracing.rs`, `quantized_nn.rs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum SpanKind {
@@ -28,6 +28,10 @@ pub(crate) enum SpanKind {
     AttnRot,
     /// Feed-forward block with its norm and residual.
     AttnMlp,
+    /// Feed-forward block alone.
+    Mlp,
+    /// Feed-forward block with its residual.
+    Ffn,
     /// Multiplication by one weight matrix.
     QMatMul,
     /// Root-mean-square norm.
@@ -38,11 +42,13 @@ pub(crate) enum SpanKind {
     Unknown,
 }
 
-const SPAN_KINDS: [(SpanKind, &str); 7] = [
+const SPAN_KINDS: [(SpanKind, &str); 9] = [
     (SpanKind::Model, "model"),
     (SpanKind::Attn, "attn"),
     (SpanKind::AttnRot, "attn-rot"),
     (SpanKind::AttnMlp, "attn-mlp"),
+    (SpanKind::Mlp, "mlp"),
+    (SpanKind::Ffn, "ffn"),
     (SpanKind::QMatMul, "qmatmul"),
     (SpanKind::RmsNorm, "rms-norm"),
     (SpanKind::Output, "output"),
@@ -51,6 +57,11 @@ const SPAN_KINDS: [(SpanKind, &str); 7] = [
 impl SpanKind {
     fn from_name(name: &str) -> Self {
         SPAN_KINDS.iter().find(|(_, n)| *n == name).map_or(Self::Unknown, |(kind, _)| *kind)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn name(self) -> &'static str {
+        SPAN_KINDS.iter().find(|(kind, _)| *kind == self).map_or("unknown", |(_, name)| *name)
     }
 
     fn from_id(id: &Id) -> Self {

@@ -505,10 +505,19 @@ impl Run<'_> {
         let Some(prefill) = self.passes.first() else { return Ok(()) };
         if let Some(last) = self.passes.last().filter(|pass| pass.phase == Phase::Decode) {
             // The cache as it is, for every step of the pairs; its token is the last drawn.
-            model.snapshot();
             let kv_len = last.sample.kv_len + 1;
             pairs.decode.n_tokens = 1;
-            self.pairs_of(model, &[last.token], kv_len, &mut pairs.decode, observe)?;
+            let go_on = model.replays();
+            if !go_on {
+                model.snapshot();
+            }
+            self.pairs_of(
+                model,
+                &[last.token],
+                (kv_len, go_on),
+                &mut pairs.decode,
+                observe,
+            )?;
             model.forget_snapshot();
         }
         model.reset();
@@ -517,23 +526,39 @@ impl Run<'_> {
         let n_tokens =
             ((prompt.len() as f64 * share) as usize).clamp(2.min(prompt.len()), prompt.len());
         pairs.prefill.n_tokens = u32::try_from(n_tokens).unwrap_or(u32::MAX);
-        self.pairs_of(model, &prompt[..n_tokens], 0, &mut pairs.prefill, observe)?;
+        self.pairs_of(model, &prompt[..n_tokens], (0, false), &mut pairs.prefill, observe)?;
         model.forget_snapshot();
         Ok(())
     }
 
+    /// Pairs of passes at one cache length or, where going back would take as long as the run
+    /// (`go_on`), at one after the other.
     fn pairs_of(
         &self,
         model: &mut dyn LoadedModel,
         input: &[u32],
-        kv_len: u32,
+        (first, go_on): (u32, bool),
         phase: &mut PhasePairs,
         observe: &mut dyn FnMut(&ProfileProgress<'_>),
     ) -> Result<(), RunError> {
         let mut spent = Duration::ZERO;
-        model.restore();
-        model.forward(input, kv_len, false)?;
-        while !(self.stop)() && phase.pairs.len() < MOST_PAIRS {
+        let mut kv_len = first;
+        let mut pass = |probe| -> Result<PassSample, RunError> {
+            if !go_on {
+                model.restore()?;
+            }
+            let sample = model.forward(input, kv_len, probe)?;
+            kv_len += u32::from(go_on);
+            if let Some(recording) = model.take_recording() {
+                phase.events = u32::try_from(recording.n_events()).unwrap_or(u32::MAX);
+            }
+            Ok(sample)
+        };
+        pass(false)?;
+        // As many as the rotary tables are sure to hold.
+        let room = self.plan.model.shape.context_length.saturating_sub(first + 3) / 2;
+        let most = if go_on { MOST_PAIRS.min(room as usize) } else { MOST_PAIRS };
+        while !(self.stop)() && phase.pairs.len() < most {
             let is_enough = phase.pairs.len() >= ENOUGH_PAIRS
                 && (estimate(&phase.pairs).1 < NARROW || spent >= self.plan.pair_budget);
             if is_enough || spent >= 3 * self.plan.pair_budget {
@@ -542,16 +567,8 @@ impl Run<'_> {
             let done = u32::try_from(phase.pairs.len()).unwrap_or(u32::MAX);
             observe(&ProfileProgress { done, ..ProfileProgress::of(ProfileStage::Pairs) });
             let probed_first = phase.pairs.len().is_multiple_of(2);
-            let mut timed = |probe| -> Result<PassSample, RunError> {
-                model.restore();
-                let sample = model.forward(input, kv_len, probe)?;
-                spent += Duration::from_nanos(sample.total_ns());
-                if let Some(recording) = model.take_recording() {
-                    phase.events = u32::try_from(recording.n_events()).unwrap_or(u32::MAX);
-                }
-                Ok(sample)
-            };
-            let (first, second) = (timed(probed_first)?, timed(!probed_first)?);
+            let (first, second) = (pass(probed_first)?, pass(!probed_first)?);
+            spent += Duration::from_nanos(first.total_ns() + second.total_ns());
             let (probed, unprobed) = if probed_first { (first, second) } else { (second, first) };
             phase.pairs.push(OverheadPair {
                 probed_ns: probed.forward_ns as f64,

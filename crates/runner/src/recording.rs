@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use foretoken_spec::Slice;
 
-use crate::kernels::{PassEvents, TypeTable};
+use crate::kernels::PassEvents;
+use crate::layout::PassLayout;
 
 /// The recording of one probed pass. Reading it takes as long as a short pass, so it is kept
 /// while a run goes on and read after.
@@ -13,13 +14,13 @@ pub struct Recording(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Events { pass: PassEvents, types: Rc<TypeTable> },
+    Events { pass: PassEvents, layout: Rc<PassLayout> },
     Slices(Vec<Slice>),
 }
 
 impl Recording {
-    pub(crate) fn of_events(pass: PassEvents, types: Rc<TypeTable>) -> Self {
-        Self(Kind::Events { pass, types })
+    pub(crate) fn of_events(pass: PassEvents, layout: Rc<PassLayout>) -> Self {
+        Self(Kind::Events { pass, layout })
     }
 
     /// A recording that says these slices, as if two span edges had been recorded for each.
@@ -38,7 +39,7 @@ impl Recording {
     /// What ran when in the pass, without a gap.
     pub fn slices(&self) -> Vec<Slice> {
         match &self.0 {
-            Kind::Events { pass, types } => pass.slices(types),
+            Kind::Events { pass, layout } => pass.slices(layout),
             Kind::Slices(slices) => slices.clone(),
         }
     }

@@ -9,6 +9,10 @@ use crate::{KernelPass, LoadedModel, RunError, WorkloadPlan};
 /// would raise the peak of the process.
 const FILL_CHUNK: u32 = 128;
 
+/// Longest first pass that fills the cache of a reader that takes several tokens into an empty
+/// cache only; the others go in one by one.
+const FILL_AT_ONCE: u32 = 1024;
+
 /// Rows of a warm-up pass: enough for the kernels that repack for many rows, and no more.
 const WARMUP_ROWS: std::ops::RangeInclusive<u32> = 8..=32;
 
@@ -131,7 +135,7 @@ impl WorkloadRun<'_> {
             if (self.stop)() {
                 return Ok(false);
             }
-            model.restore();
+            model.restore()?;
             let sample = model.forward(&prompt, depth, is_probed(repeat))?;
             samples.add(Phase::Prefill, sample, &model.last_kernels());
             if samples.prefill.iter().map(|s| s.forward_ns).sum::<u64>() > ENOUGH_PREFILL_NS {
@@ -184,7 +188,12 @@ impl WorkloadRun<'_> {
             if (self.stop)() {
                 return Ok(false);
             }
-            let chunk = FILL_CHUNK.min(end - at);
+            let most = match (model.prefills_at_depth(), at) {
+                (true, _) => FILL_CHUNK,
+                (false, 0) => FILL_AT_ONCE,
+                (false, _) => 1,
+            };
+            let chunk = most.min(end - at);
             model.forward(&tokens(at, chunk, self.vocabulary), at, false)?;
             at += chunk;
         }

@@ -39,6 +39,16 @@ pub enum KernelOp {
     AttentionValues,
     /// Attention between the rotary embedding and the output projection, undivided.
     Attention,
+    /// Rotary embedding and attention up to the output projection, undivided.
+    RopeAttention,
+    /// Products for queries, keys and values and their layout by head, undivided.
+    AttentionInputs,
+    /// Attention after the rotary embedding, output projection included, undivided.
+    AttentionBlock,
+    /// Short convolution between its two projections, projections included, undivided.
+    ShortConvolution,
+    /// Feed-forward block after its norm, undivided.
+    FeedForwardBlock,
     /// Activation and gate product of the feed-forward block.
     Activation,
     /// Residual sum.
@@ -75,6 +85,11 @@ impl KernelOp {
             Self::AttentionSoftmax => "attention_softmax",
             Self::AttentionValues => "attention_values",
             Self::Attention => "attention",
+            Self::RopeAttention => "rope_attention",
+            Self::AttentionInputs => "attention_inputs",
+            Self::AttentionBlock => "attention_block",
+            Self::ShortConvolution => "short_convolution",
+            Self::FeedForwardBlock => "feed_forward_block",
             Self::Activation => "activation",
             Self::Residual => "residual",
             Self::LmHead => "lm_head",

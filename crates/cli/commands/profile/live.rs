@@ -78,9 +78,11 @@ fn shares(slices: &[Slice]) -> Vec<(&'static str, f64)> {
     for slice in slices {
         let index = match (slice.op, slice.role) {
             (KernelOp::Matmul, Some(role)) if is_feed_forward(role) => 0,
-            (KernelOp::Activation, _) => 0,
+            (KernelOp::Activation | KernelOp::FeedForwardBlock, _) => 0,
             (KernelOp::Matmul | KernelOp::Rope | KernelOp::Attention, _)
-            | (KernelOp::AttentionLayout, _) => 1,
+            | (KernelOp::AttentionLayout | KernelOp::RopeAttention, _)
+            | (KernelOp::AttentionInputs | KernelOp::AttentionBlock, _)
+            | (KernelOp::ShortConvolution, _) => 1,
             (KernelOp::LmHead, _) => 2,
             _ => 3,
         };

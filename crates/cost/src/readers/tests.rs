@@ -93,11 +93,14 @@ fn types_and_tensors_are_checked() {
 fn depths_beyond_the_tables_are_refused() {
     let llama = of_architecture("llama").unwrap();
     let shape = ModelShape { context_length: 131_072, ..shape("llama") };
-    assert!(check_length(llama, &shape, 4096).is_ok());
-    let message = check_length(llama, &shape, 4097).unwrap_err().to_string();
-    assert!(message.contains("ends at position 4096"), "{message}");
+    let of = |depth| Workload { prompt_tokens: 512, generated_tokens: 128, depth };
+    assert!(check_workload(llama, &shape, &of(3456)).is_ok());
+    let message = check_workload(llama, &shape, &of(3457)).unwrap_err().to_string();
+    assert!(message.contains("quantized_llama ends at 4096"), "{message}");
     let qwen = of_architecture("qwen2").unwrap();
     assert_eq!(qwen.longest_position(&shape), 131_072);
+    // Room for the whole context is set aside in every layer.
+    assert_eq!(of_architecture("phi3").unwrap().longest_position(&shape), 4096);
 }
 
 #[test]
@@ -107,4 +110,15 @@ fn rotary_tables_of_gemma_3_1b_take_gigabytes() {
     assert_eq!(info.rope_table_bytes(&gemma), 26 * 131_072 * 256 * 4);
     let llama = of_architecture("llama").unwrap();
     assert_eq!(llama.rope_table_bytes(&shape("llama")), 4096 * 64 * 4);
+}
+
+#[test]
+fn a_prompt_behind_cached_tokens_is_refused_where_the_reader_fails() {
+    let gemma = of_architecture("gemma3").unwrap();
+    let of = |prompt_tokens, depth| Workload { prompt_tokens, generated_tokens: 8, depth };
+    for good in [of(512, 0), of(0, 512), of(1, 512)] {
+        assert!(check_workload(gemma, &shape("gemma3"), &good).is_ok());
+    }
+    let message = check_workload(gemma, &shape("gemma3"), &of(2, 512)).unwrap_err().to_string();
+    assert!(message.contains("into an empty cache only"), "{message}");
 }

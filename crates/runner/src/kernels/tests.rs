@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use foretoken_spec::{ModelSource, TensorType};
+use foretoken_spec::{ModelShape, ModelSource, ModelSpec, TensorRole, TensorType};
 
 use super::*;
 use crate::mock::tests::tiny_shape;
@@ -36,9 +36,9 @@ impl Pass {
         self.exit(inside, kind);
     }
 
-    fn end(self, ns: u64, types: &TypeTable) -> (u64, Vec<KernelPass>) {
+    fn end(self, ns: u64, layout: &PassLayout) -> (u64, Vec<KernelPass>) {
         let (total, pass) = self.finish(0, ns);
-        (total, pass.self_times(types))
+        (total, pass.self_times(layout))
     }
 
     /// Ends the pass: so many nanoseconds until the logits are copied, and for the copy.
@@ -51,7 +51,7 @@ impl Pass {
 }
 
 /// Two layers; the second one's `v` and `down` are Q6_K, as in a Q4_K_M file.
-fn mixed_types() -> TypeTable {
+fn mixed_types() -> PassLayout {
     let model = ModelSpec::from_shape(
         "m",
         "f",
@@ -66,7 +66,7 @@ fn mixed_types() -> TypeTable {
             _ => TensorType::Q4_K,
         },
     );
-    TypeTable::new(&model)
+    PassLayout::new(&model)
 }
 
 /// One layer as candle's reader runs it: every self time has a value of its own.
@@ -109,10 +109,6 @@ fn self_times_of_two_layers_add_up_to_the_pass() {
     use SpanKind::{Model, Output, QMatMul, RmsNorm};
     let mut pass = Pass::new();
     pass.enter(1000, Model); // host before
-    pass.enter(77, RmsNorm); // embedding before
-    pass.exit(10, RmsNorm);
-    // The first norm was entered by hand to give the embedding its own time; the rest of the
-    // first layer follows.
     layer(&mut pass);
     layer(&mut pass);
     pass.span(2, 13, RmsNorm);
@@ -124,14 +120,16 @@ fn self_times_of_two_layers_add_up_to_the_pass() {
 
     let plain = |op| find(&kernels, op, None, None);
     assert_eq!(plain(OpKind::Host), (1, 1000 + 2000));
-    assert_eq!(plain(OpKind::Embedding), (1, 77));
-    assert_eq!(plain(OpKind::RmsNorm), (6, 10 + 2 * (10 + 11) + 13));
+    // The first layer's norm comes 1 ns after.
+    assert_eq!(plain(OpKind::Embedding), (1, 1));
+    assert_eq!(plain(OpKind::RmsNorm), (5, 2 * (10 + 11) + 13));
     assert_eq!(plain(OpKind::Rope), (4, 2 * (20 + 30)));
     // attn self: 3·3 before q, k, v; 4 and 5 before the ropes; 50 before and 6 after the output.
     assert_eq!(plain(OpKind::Attention), (2, 2 * (9 + 4 + 5 + 50 + 6)));
     assert_eq!(plain(OpKind::MlpElementwise), (2, 2 * (8 + 9 + 1 + 40 + 12)));
-    // model self: 1, 2 and 7 per layer, 2 and 14 before the last norm and the output, 3 after.
-    assert_eq!(plain(OpKind::Residual), (2, 2 * (1 + 2 + 7) + 2 + 14 + 3));
+    // model self: 2 and 7 per layer, 1 before the second, 2 and 14 before the last norm and the
+    // output, 3 after.
+    assert_eq!(plain(OpKind::Residual), (2, 2 * (2 + 7) + 1 + 2 + 14 + 3));
 
     let matmul = |role, t| find(&kernels, OpKind::Matmul, Some(role), Some(t));
     assert_eq!(matmul(TensorRole::AttnQ, TensorType::Q4_K), (2, 200));
@@ -225,13 +223,92 @@ fn unknown_spans_leave_their_time_to_the_one_around() {
 
 #[test]
 fn a_tied_head_is_the_embedding_matrix() {
+    use SpanKind::{Model, Output, RmsNorm};
     let mut shape = tiny_shape();
-    shape.tied_embeddings = true;
+    (shape.tied_embeddings, shape.n_layers) = (true, 0);
     let model =
         ModelSpec::from_shape("m", "f", "Q8_0", ModelSource::Mini, shape, |_, _| TensorType::Q8_0);
     let mut pass = Pass::new();
-    pass.span(1, 9, SpanKind::Output);
-    let (_, kernels) = pass.end(1, &TypeTable::new(&model));
+    pass.enter(1, Model);
+    pass.span(1, 2, RmsNorm);
+    pass.span(1, 9, Output);
+    pass.exit(1, Model);
+    let (_, kernels) = pass.end(1, &PassLayout::new(&model));
     let role = Some(TensorRole::TokenEmbedding);
     assert_eq!(find(&kernels, OpKind::LmHead, role, Some(TensorType::Q8_0)), (1, 9));
+}
+
+#[test]
+fn spans_that_a_reader_should_not_have_are_not_covered() {
+    use SpanKind::{Attn, Model, QMatMul};
+    let mut pass = Pass::new();
+    pass.enter(1, Model);
+    pass.enter(2, Attn);
+    pass.span(3, 40, QMatMul);
+    pass.exit(5, Attn);
+    pass.exit(6, Model);
+    let (total, events) = pass.finish(7, 8);
+    let slices = events.slices(&mixed_types());
+    assert_eq!(slices.iter().map(|slice| slice.ns).sum::<u64>(), total);
+    let uncovered = slices.iter().find(|slice| slice.op == KernelOp::Uncovered).unwrap();
+    assert_eq!(uncovered.ns, 3 + 40 + 5);
+    // The time in the model stays what it was before the span: its embedding.
+    let embedding = slices.iter().filter(|slice| slice.op == KernelOp::Embedding);
+    assert_eq!(embedding.map(|slice| slice.ns).sum::<u64>(), 2 + 6);
+}
+
+#[test]
+fn experts_come_again_for_every_one_that_was_chosen() {
+    use SpanKind::{AttnMlp, QMatMul, RmsNorm};
+    let mut shape = tiny_shape();
+    let experts =
+        foretoken_spec::Experts { count: 4, used: 2, intermediate_size: 64, ..Default::default() };
+    shape.details.experts = Some(experts);
+    let model =
+        ModelSpec::from_shape("m", "f", "Q8_0", ModelSource::Mini, shape, |_, _| TensorType::Q8_0);
+    let layout = PassLayout::new(&model);
+    assert!(!layout.is_complete);
+    let mut pass = Pass::new();
+    pass.enter(1, SpanKind::Model);
+    pass.span(1, 1, RmsNorm);
+    pass.span(1, 1, SpanKind::Attn);
+    pass.enter(1, AttnMlp);
+    pass.span(1, 1, RmsNorm);
+    pass.span(1, 10, QMatMul);
+    for _ in 0..2 {
+        pass.span(1, 100, QMatMul);
+        pass.span(1, 200, QMatMul);
+        pass.span(7, 300, QMatMul);
+    }
+    pass.exit(1, AttnMlp);
+    pass.exit(1, SpanKind::Model);
+    let (_, events) = pass.finish(1, 1);
+    let slices = events.slices(&layout);
+    let of = |role| {
+        let slices = slices.iter().filter(|slice| slice.role == Some(role));
+        slices.map(|slice| slice.ns).collect::<Vec<_>>()
+    };
+    assert_eq!(of(TensorRole::FfnGateInp), [10]);
+    assert_eq!(of(TensorRole::FfnGateExps), [100, 100]);
+    assert_eq!(of(TensorRole::FfnUpExps), [200, 200]);
+    assert_eq!(of(TensorRole::FfnDownExps), [300, 300]);
+    let activation = slices.iter().filter(|slice| slice.op == KernelOp::Activation);
+    assert_eq!(activation.map(|slice| slice.ns).sum::<u64>(), 14);
+}
+
+#[test]
+fn every_reader_has_as_many_gaps_as_places() {
+    fn check(node: &Node) {
+        assert_eq!(node.gaps.len(), node.children.len() + 1);
+        node.children.iter().for_each(check);
+    }
+    for reader in foretoken_cost::readers::READERS {
+        let shape = ModelShape { architecture: reader.architectures[0].into(), ..tiny_shape() };
+        let model = ModelSpec::from_shape("m", "f", "Q8_0", ModelSource::Mini, shape, |_, _| {
+            TensorType::Q8_0
+        });
+        let layout = PassLayout::new(&model);
+        check(&layout.root);
+        assert_eq!(layout.is_complete, reader.architectures[0] == "llama");
+    }
 }
