@@ -149,8 +149,14 @@ fn items(report: &ProfileReport) -> BTreeMap<Key, Item> {
     let share = |ms: f64| if report.wall_ms > 0.0 { ms / report.wall_ms } else { 1.0 };
     let mut items = BTreeMap::new();
     for PhaseRow { phase, ms, samples_ms, .. } in &report.phases {
-        let samples_ms: Vec<f64> =
-            quiet(report, *phase, samples_ms).into_iter().filter(|ms| ms.is_finite()).collect();
+        // A run has one pass over the prompt; more of them came after it.
+        let more: &[f64] =
+            if *phase == ProfilePhase::Prefill { &report.prompt_repeats_ms } else { &[] };
+        let samples_ms: Vec<f64> = quiet(report, *phase, samples_ms)
+            .into_iter()
+            .chain(more.iter().copied())
+            .filter(|ms| ms.is_finite())
+            .collect();
         items.insert((*phase, None, None), Item { ms: *ms, share: share(*ms), samples_ms });
     }
     for KernelRow { phase, op, role, ms, samples_ms, .. } in &report.kernels {
@@ -331,6 +337,12 @@ fn differences(old: &ProfileReport, new: &ProfileReport) -> Vec<String> {
         if old != new {
             warnings.push(format!("different {what}: {old} and now {new}"));
         }
+    }
+    if old.sampling != new.sampling {
+        warnings.push("tokens were drawn differently: softmax and sampling differ".to_owned());
+    }
+    if old.allocator != new.allocator {
+        warnings.push("freed memory was treated differently: large temporaries differ".to_owned());
     }
     for (which, report) in [("older", old), ("newer", new)] {
         if report.interrupted {

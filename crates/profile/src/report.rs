@@ -10,7 +10,7 @@ use foretoken_stats::median;
 
 use crate::ms;
 use crate::overhead::overhead;
-use crate::rows::{kernel_rows, pass_times, rows_around};
+use crate::rows::{PassTimes, kernel_rows, pass_times, rows_around};
 use crate::tokens::{inter_token, slowest, token_rows};
 
 /// Sums a timeline up; `budget` is the share of the time that the probes were allowed to cost.
@@ -19,7 +19,7 @@ pub fn profile_of(timeline: &Timeline, budget: f64) -> ProfileReport {
     let probed = pass_times(timeline);
     let mut kernels = rows_around(timeline);
     kernels.extend(kernel_rows(timeline, &probed));
-    let phases = phase_rows(timeline, &kernels);
+    let phases = phase_rows(timeline, &probed, &kernels);
     let accounted = timeline.stretches.iter().map(|stretch| stretch.ns).sum::<u64>()
         + passes.iter().map(TimedPass::total_ns).sum::<u64>();
 
@@ -41,6 +41,8 @@ pub fn profile_of(timeline: &Timeline, budget: f64) -> ProfileReport {
         device: timeline.device.id.clone(),
         engine: format!("{} {}", timeline.engine.name, timeline.engine.version),
         threads: timeline.threads,
+        allocator: timeline.allocator,
+        sampling: timeline.sampling,
         prompt_tokens: prompt.map_or(0, |pass| pass.sample.n_tokens),
         generated_tokens: u32::try_from(passes.len()).unwrap_or(u32::MAX),
         prompt_text: timeline.prompt_text.clone(),
@@ -54,6 +56,7 @@ pub fn profile_of(timeline: &Timeline, budget: f64) -> ProfileReport {
             .map(|pass| f64::from(pass.sample.n_tokens) * 1e3 / ms(pass.sample.forward_ns)),
         decode_tokens_per_second: decode_ms.map(|ms| 1e3 / ms),
         phases,
+        prompt_repeats_ms: timeline.prompt_repeats_ns.iter().map(|ns| ms(*ns)).collect(),
         kernels,
         overhead: overhead(timeline, budget),
         tokens: token_rows(passes),
@@ -86,7 +89,7 @@ fn part_of(op: KernelOp) -> ProfilePhase {
 }
 
 /// Rows of parts as the kernels sum up, and of the two forward passes.
-fn phase_rows(timeline: &Timeline, kernels: &[KernelRow]) -> Vec<PhaseRow> {
+fn phase_rows(timeline: &Timeline, probed: &[PassTimes], kernels: &[KernelRow]) -> Vec<PhaseRow> {
     let mut rows: Vec<PhaseRow> = kernels
         .iter()
         .filter(|row| !row.phase.is_sum())
@@ -100,12 +103,12 @@ fn phase_rows(timeline: &Timeline, kernels: &[KernelRow]) -> Vec<PhaseRow> {
             samples_ms: row.samples_ms.clone(),
         })
         .collect();
-    rows.extend(forward_rows(timeline, kernels));
+    rows.extend(forward_rows(timeline, probed, kernels));
     rows.sort_by_key(|row| row.phase);
     rows
 }
 
-fn forward_rows(timeline: &Timeline, kernels: &[KernelRow]) -> Vec<PhaseRow> {
+fn forward_rows(timeline: &Timeline, probed: &[PassTimes], kernels: &[KernelRow]) -> Vec<PhaseRow> {
     let passes = &timeline.passes;
     if passes.is_empty() {
         return Vec::new();
@@ -114,7 +117,7 @@ fn forward_rows(timeline: &Timeline, kernels: &[KernelRow]) -> Vec<PhaseRow> {
     let of_phase = |phase: Phase| passes.iter().filter(move |pass| pass.phase == phase);
     let calls = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let mut rows = Vec::new();
-    let samples = part_samples(timeline);
+    let samples = part_samples(probed);
     for part in PARTS {
         let sum = |phase| -> f64 {
             kernels.iter().filter(|k| k.phase == phase && part_of(k.op) == part).map(|k| k.ms).sum()
@@ -151,14 +154,10 @@ fn forward_rows(timeline: &Timeline, kernels: &[KernelRow]) -> Vec<PhaseRow> {
     rows
 }
 
-/// Times of the parts in each decode step, or in the prompt's pass where there is nothing else:
-/// the two are no samples of one thing. Only probed passes tell.
-fn part_samples(timeline: &Timeline) -> BTreeMap<ProfilePhase, Vec<f64>> {
-    let probed = pass_times(timeline);
-    let has_steps = probed.iter().any(|times| times.phase == Phase::Decode);
-    let wanted = if has_steps { Phase::Decode } else { Phase::Prefill };
+/// Times of the parts in each probed decode step. The prompt's pass is one sample of another thing.
+fn part_samples(probed: &[PassTimes]) -> BTreeMap<ProfilePhase, Vec<f64>> {
     let mut samples: BTreeMap<ProfilePhase, Vec<f64>> = BTreeMap::new();
-    for times in probed.iter().filter(|times| times.phase == wanted) {
+    for times in probed.iter().filter(|times| times.phase == Phase::Decode) {
         let mut sums: BTreeMap<ProfilePhase, f64> = BTreeMap::new();
         for (key, ns) in &times.times {
             *sums.entry(part_of(key.op)).or_insert(0.0) += ns / 1e6;

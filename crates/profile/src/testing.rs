@@ -136,6 +136,7 @@ pub(crate) fn timeline() -> Timeline {
             prefill: PhasePairs { n_tokens: 16, events: 40, pairs: vec![pair(1.0); 4] },
             decode: PhasePairs { n_tokens: 1, events: 40, pairs: vec![pair(1.001); 4] },
         },
+        prompt_repeats_ns: vec![],
         ns_per_event: 25.0,
         sampled_every: 2,
         prompt_text: None,

@@ -109,6 +109,8 @@ const PAIR_PASS: Duration = Duration::from_millis(100);
 const FEWEST_STEPS: u32 = 2;
 /// Probed steps after which the measured cost is looked at again.
 const CHECK_EVERY: usize = 8;
+/// Most further passes over the prompt after the run.
+const PROMPT_REPEATS: usize = 6;
 /// Runs of the reference workload before the run, and after it.
 const REFERENCE_RUNS: usize = 4;
 /// Least time between two looks at the machine.
@@ -171,6 +173,7 @@ pub fn run_profile(
     if !run.interrupted && !stop() {
         run.more_pairs(model.as_mut(), &prompt, &mut pairs, observe)?;
     }
+    let prompt_repeats_ns = run.repeat_prompt(model.as_mut(), &prompt)?;
     drop(model);
     observe(&ProfileProgress::of(ProfileStage::Attention));
     let attention = if run.interrupted { Vec::new() } else { run.attention(engine) };
@@ -199,6 +202,7 @@ pub fn run_profile(
         counters: run.counters,
         attention,
         pairs,
+        prompt_repeats_ns,
         ns_per_event: run.ns_per_event,
         sampled_every: run.sampled_every,
         prompt_text: match &plan.prompt {
@@ -511,13 +515,7 @@ impl Run<'_> {
             if !go_on {
                 model.snapshot();
             }
-            self.pairs_of(
-                model,
-                &[last.token],
-                (kv_len, go_on),
-                &mut pairs.decode,
-                observe,
-            )?;
+            self.pairs_of(model, &[last.token], (kv_len, go_on), &mut pairs.decode, observe)?;
             model.forget_snapshot();
         }
         model.reset();
@@ -533,6 +531,25 @@ impl Run<'_> {
 
     /// Pairs of passes at one cache length or, where going back would take as long as the run
     /// (`go_on`), at one after the other.
+    /// The whole prompt again, a few times and as long as there is time.
+    fn repeat_prompt(
+        &self,
+        model: &mut dyn LoadedModel,
+        prompt: &[u32],
+    ) -> Result<Vec<u64>, RunError> {
+        let mut times = Vec::new();
+        let budget = nanos(self.plan.pair_budget);
+        while !self.interrupted
+            && !(self.stop)()
+            && times.len() < PROMPT_REPEATS
+            && times.iter().sum::<u64>() < budget
+        {
+            model.reset();
+            times.push(model.forward(prompt, 0, false)?.forward_ns);
+        }
+        Ok(times)
+    }
+
     fn pairs_of(
         &self,
         model: &mut dyn LoadedModel,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Bound, Ceilings, Phase, TensorRole, TensorType, ToolInfo};
+use crate::{Allocator, Bound, Ceilings, Phase, Sampling, TensorRole, TensorType, ToolInfo};
 
 /// An operation as the profiler sees it: finer than [`crate::OpKind`].
 #[derive(
@@ -194,6 +194,12 @@ pub struct ProfileReport {
     pub engine: String,
     /// Threads.
     pub threads: u32,
+    /// What the allocator did with freed memory.
+    #[serde(default)]
+    pub allocator: Allocator,
+    /// How tokens were drawn.
+    #[serde(default)]
+    pub sampling: Sampling,
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
     /// Tokens generated.
@@ -218,6 +224,10 @@ pub struct ProfileReport {
     pub decode_tokens_per_second: Option<f64>,
     /// Times of the phases over the whole run.
     pub phases: Vec<PhaseRow>,
+    /// Further passes over the prompt after the run, without probes: a run has one, and a
+    /// comparison needs several.
+    #[serde(default)]
+    pub prompt_repeats_ms: Vec<f64>,
     /// Times of the kernels over the whole run, by layer.
     pub kernels: Vec<KernelRow>,
     /// What the probes cost.

@@ -41,6 +41,8 @@ pub struct Timeline {
     pub attention: Vec<AttentionSplit>,
     /// The pairs of passes that say what the probes cost.
     pub pairs: OverheadPairs,
+    /// Forward times of further passes over the whole prompt after the run, unprobed.
+    pub prompt_repeats_ns: Vec<u64>,
     /// Cost of one recorded span edge, in ns.
     pub ns_per_event: f64,
     /// Decode steps for each that is probed, at the end of the run.

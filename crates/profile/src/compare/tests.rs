@@ -57,6 +57,8 @@ fn report() -> ProfileReport {
         device: "test-4".into(),
         engine: "candle 0.11.1".into(),
         threads: 4,
+        allocator: foretoken_spec::Allocator::Kept,
+        sampling: foretoken_spec::Sampling::Temperature,
         prompt_tokens: 64,
         generated_tokens: 11,
         prompt_text: None,
@@ -68,6 +70,7 @@ fn report() -> ProfileReport {
         e2e_ms: None,
         prefill_tokens_per_second: None,
         decode_tokens_per_second: None,
+        prompt_repeats_ms: vec![],
         phases: vec![
             phase(ProfilePhase::Decode, &ten(50.0)),
             phase(ProfilePhase::Load, &[300.0]),

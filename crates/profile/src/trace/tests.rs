@@ -66,6 +66,7 @@ fn timeline(stretches: Vec<Stretch>, passes: Vec<TimedPass>) -> Timeline {
         counters: vec![],
         attention: vec![],
         pairs: OverheadPairs::default(),
+        prompt_repeats_ns: vec![],
         ns_per_event: 40.0,
         sampled_every: 2,
         prompt_text: None,
