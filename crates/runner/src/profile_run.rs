@@ -511,13 +511,7 @@ impl Run<'_> {
             if !go_on {
                 model.snapshot();
             }
-            self.pairs_of(
-                model,
-                &[last.token],
-                (kv_len, go_on),
-                &mut pairs.decode,
-                observe,
-            )?;
+            self.pairs_of(model, &[last.token], (kv_len, go_on), &mut pairs.decode, observe)?;
             model.forget_snapshot();
         }
         model.reset();
