@@ -207,8 +207,6 @@ fn every_file_has_an_entry() {
         // Of another program (`make_text_model.py`), for its tokenizer and not for its logits.
         .filter(|name| name != "text.gguf")
         .collect();
-    // The text model is for tokenizers, and comes from another script.
-    files.retain(|name| name != "text.gguf");
     files.sort();
     let all = expected();
     let models = all["models"].as_array().unwrap().iter();
