@@ -1,5 +1,7 @@
 //! `inspect`: exact bytes, and the same from a preset and from the file made of it.
 
+use serde_json::Value;
+
 use crate::util::{Sandbox, fixture};
 
 #[test]
@@ -48,4 +50,49 @@ fn more_depth_costs_more() {
         report["ops"].as_array().unwrap().iter().map(|op| op["flop"].as_u64().unwrap()).sum()
     };
     assert!(flop("0") < flop("1024"));
+}
+
+/// What `inspect` says of a file that does not depend on the machine: bytes that the engine reads
+/// do.
+fn described(report: &Value) -> String {
+    let mut text = format!(
+        "{}\n{} parameters, {} bytes of weights, a file of {}\n",
+        report["model"], report["parameters"], report["weight_bytes"], report["file_bytes"],
+    );
+    for tensor in report["tensors"].as_array().unwrap() {
+        text += &format!(
+            "{} {} {} {} {}\n",
+            tensor["name"].as_str().unwrap(),
+            tensor["role"],
+            tensor["shape"],
+            tensor["quant"],
+            tensor["bytes"],
+        );
+    }
+    for op in report["ops"].as_array().unwrap() {
+        text += &format!("{} {} {} FLOP\n", op["phase"], op["op"], op["flop"]);
+    }
+    for sentence in report["approximations"].as_array().into_iter().flatten() {
+        text += &format!("{sentence}\n");
+    }
+    text
+}
+
+#[test]
+fn small_files_of_every_architecture_are_described_as_before() {
+    let sandbox = Sandbox::new();
+    let folder = fixture("models");
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".gguf"))
+        .collect();
+    names.sort();
+    assert!(names.len() >= 15, "{names:?}");
+    for name in names {
+        let path = format!("{folder}/{name}");
+        let args = ["inspect", &path, "--prompt", "16", "--depth", "8", "--format", "json"];
+        let text = described(&sandbox.good(&args).json());
+        insta::assert_snapshot!(format!("inspect-{}", name.trim_end_matches(".gguf")), text);
+    }
 }
