@@ -31,7 +31,8 @@ Examples:
   foretoken profile tinyllama-1.1b           where its time goes, by phase and kernel
   foretoken validate                         error on held-out models, beside naive baselines
 
-MODEL is a .gguf file, a Hugging Face config.json, or a preset of `foretoken models`.
+MODEL is a .gguf file, a Hugging Face config.json, a preset of `foretoken models`,
+or hf:org/repo[/file.gguf] on the hub.
 Exit codes: 0 good, 1 a threshold asked for was missed, 2 an error.";
 
 /// The commands.
@@ -180,7 +181,7 @@ Examples:
   foretoken predict model.gguf --explain
   foretoken predict llama-3.1-8b --format json | jq .ttft_ms")]
 pub struct PredictArgs {
-    /// Models: .gguf files, config.json files, presets.
+    /// Models: .gguf files, config.json files, presets, hf:org/repo[/file].
     #[arg(required = true, value_name = "MODEL")]
     pub models: Vec<String>,
     /// Calibration to use [default: the newest of this machine].
@@ -245,7 +246,7 @@ Examples:
   foretoken measure model.gguf --prompt 32,128,512 --depth 0,1024 --gen 32
   foretoken measure smollm2-135m --out datasets/mine.jsonl")]
 pub struct MeasureArgs {
-    /// Models: .gguf files, config.json files, presets (with synthetic weights).
+    /// Models: .gguf files, hf:org/repo[/file]; config.json files and presets, with synthetic weights.
     #[arg(required = true, value_name = "MODEL")]
     pub models: Vec<String>,
     /// Where it runs.
@@ -291,7 +292,7 @@ Examples:
   foretoken profile model.gguf --out old.json          then, after a change:
   foretoken profile model.gguf --against old.json --fail-above 5%")]
 pub struct ProfileArgs {
-    /// A .gguf file, a config.json file, or a preset (with synthetic weights).
+    /// A .gguf file or hf:org/repo[/file]; a config.json file or a preset, with synthetic weights.
     #[arg(value_name = "MODEL")]
     pub model: String,
     /// Where it runs.
@@ -343,7 +344,7 @@ Examples:
   foretoken inspect tinyllama-1.1b
   foretoken inspect model.gguf --prompt 128 --depth 1024 --format json")]
 pub struct InspectArgs {
-    /// A .gguf file, a config.json file, or a preset.
+    /// A .gguf file, a config.json file, a preset, or hf:org/repo[/file].
     #[arg(value_name = "MODEL")]
     pub model: String,
     /// Quantization [default: Q4_K_M; a file brings its own].
