@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use foretoken_catalog::{DEFAULT_SCHEME, parse_config, resolve};
-use foretoken_gguf::{GgufError, GgufHeader, join_parts, mix, model_of_header, read_header};
+use foretoken_gguf::{GgufError, GgufHeader, join_parts, model_of_header, read_header};
 use foretoken_hub::{Hub, HubError, HubRef, Pick};
 use foretoken_spec::{ModelSource, ModelSpec, QuantScheme};
 
@@ -73,10 +73,7 @@ fn described_by_config(
     let config = parse_config(&text, config.model_name())
         .with_context(|| format!("{argument}, config.json"))?;
     let source = ModelSource::Config { path: argument.trim().to_owned() };
-    let scheme = quant.unwrap_or(DEFAULT_SCHEME);
-    let mut spec = mix::quantized_spec(config.name, config.family, source, config.shape, scheme);
-    spec.approximations = config.notes;
-    Ok(spec)
+    Ok(config.spec(source, quant.unwrap_or(DEFAULT_SCHEME)))
 }
 
 fn described_by_header(hub: &Hub, parts: &[HubRef], argument: &str) -> anyhow::Result<ModelSpec> {

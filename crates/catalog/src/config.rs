@@ -6,7 +6,8 @@
 use std::path::Path;
 
 use foretoken_gguf::family_of;
-use foretoken_spec::{InvalidShape, ModelShape, ShapeDetails};
+use foretoken_gguf::mix::quantized_spec;
+use foretoken_spec::{InvalidShape, ModelShape, ModelSource, ModelSpec, QuantScheme, ShapeDetails};
 use serde_json::{Map, Value};
 
 use crate::CatalogError;
@@ -35,6 +36,15 @@ pub struct ModelConfig {
     pub shape: ModelShape,
     /// What the file states and engines of GGUF files do not do, as sentences.
     pub notes: Vec<String>,
+}
+
+impl ModelConfig {
+    /// The model that a GGUF file of this scheme would hold.
+    pub fn spec(self, source: ModelSource, scheme: QuantScheme) -> ModelSpec {
+        let mut spec = quantized_spec(self.name, self.family, source, self.shape, scheme);
+        spec.approximations = self.notes;
+        spec
+    }
 }
 
 /// Reads a `config.json`. Where it names no model, the name is that of its folder.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use foretoken_gguf::{mix, read_model};
+use foretoken_gguf::read_model;
 use foretoken_spec::{ModelSource, ModelSpec, QuantScheme};
 
 use crate::{CatalogError, find, read_config};
@@ -55,10 +55,7 @@ fn of_gguf(path: &Path, scheme: Option<QuantScheme>) -> Result<ModelSpec, Catalo
 fn of_config(path: &Path, scheme: Option<QuantScheme>) -> Result<ModelSpec, CatalogError> {
     let config = read_config(path)?;
     let source = ModelSource::Config { path: path.display().to_string() };
-    let scheme = scheme.unwrap_or(DEFAULT_SCHEME);
-    let mut spec = mix::quantized_spec(config.name, config.family, source, config.shape, scheme);
-    spec.approximations = config.notes;
-    Ok(spec)
+    Ok(config.spec(source, scheme.unwrap_or(DEFAULT_SCHEME)))
 }
 
 fn config_path(path: &Path) -> Result<PathBuf, CatalogError> {

@@ -1,9 +1,10 @@
 //! What the probes cost: pairs of probed and unprobed passes to a fraction with its interval.
 
 use foretoken_spec::{Overhead, OverheadReport, Phase, PhasePairs, TimedPass, Timeline};
-use foretoken_stats::{SplitMix64, median, quantile};
+use foretoken_stats::{median, median_interval};
 
 const RESAMPLES: usize = 2000;
+const SEED: u64 = 1;
 
 /// The cost in both phases, beside the share of the run's time that was allowed.
 pub(crate) fn overhead(timeline: &Timeline, budget: f64) -> OverheadReport {
@@ -27,7 +28,7 @@ fn cost(pairs: &PhasePairs, timeline: &Timeline, phase: Phase) -> Option<Overhea
     let unprobed: Vec<f64> = pairs.pairs.iter().map(|pair| pair.unprobed_ns).collect();
     let unprobed_ns = median(&unprobed)?;
     let fraction = median(&ratios)?;
-    let (lower, upper) = interval_of_median(&ratios)?;
+    let (lower, upper) = median_interval(&ratios, RESAMPLES, SEED)?;
     Some(Overhead {
         fraction,
         lower,
@@ -50,18 +51,6 @@ fn paying(passes: &[TimedPass], phase: Phase, pair_tokens: u32, pair_ns: f64) ->
         if is_cut { (pair_ns / pass.sample.forward_ns.max(1) as f64).min(1.0) } else { 1.0 }
     });
     like_pairs.sum::<f64>() / passes.len().max(1) as f64
-}
-
-/// 95 % percentile bootstrap of the median.
-fn interval_of_median(values: &[f64]) -> Option<(f64, f64)> {
-    let mut random = SplitMix64::new(1);
-    let mut resample = vec![0.0; values.len()];
-    let mut medians = Vec::with_capacity(RESAMPLES);
-    for _ in 0..RESAMPLES {
-        resample.iter_mut().for_each(|slot| *slot = values[random.below(values.len())]);
-        medians.push(median(&resample)?);
-    }
-    Some((quantile(&medians, 0.025)?, quantile(&medians, 0.975)?))
 }
 
 #[cfg(test)]

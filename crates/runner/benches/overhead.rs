@@ -23,7 +23,7 @@ use candle_transformers::models::quantized_llama::ModelWeights;
 use foretoken_gguf::synth::SyntheticGguf;
 use foretoken_runner::{CandleEngine, Engine, LoadedModel, SamplingMode};
 use foretoken_spec::ModelSpec;
-use foretoken_stats::{SplitMix64, median, quantile};
+use foretoken_stats::{median, median_interval};
 
 #[path = "shared/models.rs"]
 mod models;
@@ -133,16 +133,8 @@ fn report(model: &ModelSpec, times: &[Vec<f64>; 3], n_events: f64) {
 /// Median of the ratios of neighbours, with a percentile bootstrap over the pairs.
 fn paired_ratio(a: &[f64], b: &[f64]) -> (f64, f64, f64) {
     let ratios: Vec<f64> = a.iter().zip(b).map(|(a, b)| a / b).collect();
-    let mut random = SplitMix64::new(1);
-    let medians: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            let sample: Vec<f64> =
-                (0..ratios.len()).map(|_| ratios[random.below(ratios.len())]).collect();
-            median(&sample).unwrap()
-        })
-        .collect();
-    let at = |q| quantile(&medians, q).unwrap();
-    (median(&ratios).unwrap(), at(0.025), at(0.975))
+    let (lower, upper) = median_interval(&ratios, RESAMPLES, 1).unwrap();
+    (median(&ratios).unwrap(), lower, upper)
 }
 
 fn load_plain(model: &ModelSpec) -> ModelWeights {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use foretoken_runner::{CandleEngine, Engine, LoadedModel, SamplingMode, device_info};
-use foretoken_stats::{SplitMix64, median, quantile};
+use foretoken_stats::{median, median_interval};
 
 #[path = "shared/models.rs"]
 mod models;
@@ -134,22 +134,15 @@ fn row(phase: &str, pairs: &[(f64, f64)], tokens: f64) {
         tokens * 1e9 / median(&pairs.iter().map(pick).collect::<Vec<_>>()).unwrap()
     };
     let ratios: Vec<f64> = pairs.iter().map(|(without, with)| with / without - 1.0).collect();
-    let mut random = SplitMix64::new(1);
-    let medians: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            let draw: Vec<f64> =
-                (0..ratios.len()).map(|_| ratios[random.below(ratios.len())]).collect();
-            median(&draw).unwrap()
-        })
-        .collect();
+    let (lower, upper) = median_interval(&ratios, RESAMPLES, 1).unwrap();
     let percent = |value: f64| format!("{:+.2}", value * 100.0);
     println!(
         "{phase} | {:.3} | {:.3} | {} | {} … {} |",
         speed(|p| p.0),
         speed(|p| p.1),
         percent(median(&ratios).unwrap()),
-        percent(quantile(&medians, 0.025).unwrap()),
-        percent(quantile(&medians, 0.975).unwrap()),
+        percent(lower),
+        percent(upper),
     );
 }
 

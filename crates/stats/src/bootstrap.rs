@@ -1,5 +1,7 @@
 //! A small seeded generator and the bootstrap of a statistic over groups.
 
+use crate::{median, quantile};
+
 /// SplitMix64 (Steele, Lea and Flood, 2014): deterministic, good enough to resample and shuffle.
 #[derive(Debug, Clone)]
 pub struct SplitMix64(u64);
@@ -68,6 +70,21 @@ pub fn bootstrap_std_error(
     )
 }
 
+/// 95 % percentile interval of the median over `n_resamples` draws with replacement; `None` without
+/// values.
+pub fn median_interval(values: &[f64], n_resamples: usize, seed: u64) -> Option<(f64, f64)> {
+    let mut random = SplitMix64::new(seed);
+    let mut resample = vec![0.0; values.len()];
+    let mut medians = Vec::with_capacity(n_resamples);
+    for _ in 0..n_resamples {
+        for slot in &mut resample {
+            *slot = *values.get(random.below(values.len()))?;
+        }
+        medians.push(median(&resample)?);
+    }
+    Some((quantile(&medians, 0.025)?, quantile(&medians, 0.975)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +112,19 @@ mod tests {
         .unwrap()[0];
         // σ of 0..9 is 2.872, n = 100 → 0.2872; 2000 draws leave about 2 % of noise.
         assert!((error - 0.2872).abs() < 0.02, "{error}");
+    }
+
+    #[test]
+    fn the_interval_of_a_median_holds_it_and_shrinks_with_more_values() {
+        let width = |n: u32| {
+            let values: Vec<f64> = (0..n).map(|i| f64::from(i % 11)).collect();
+            let (lower, upper) = median_interval(&values, 2000, 1).unwrap();
+            assert!(lower <= 5.0 && 5.0 <= upper, "{lower} … {upper}");
+            upper - lower
+        };
+        assert!(width(11) > width(1100));
+        assert_eq!(median_interval(&[3.0, 3.0], 100, 1), Some((3.0, 3.0)));
+        assert_eq!(median_interval(&[], 100, 1), None);
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use foretoken_gguf::mix;
+
 use super::*;
 
 fn refusal(argument: &str, scheme: Option<QuantScheme>) -> String {
