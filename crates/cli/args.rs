@@ -170,6 +170,9 @@ pub struct CalibrateArgs {
     /// Go on with the measurements of an interrupted run.
     #[arg(long)]
     pub resume: bool,
+    /// Show what each load of the design bought, and why it was taken.
+    #[arg(long)]
+    pub explain: bool,
 }
 
 /// `predict`
@@ -270,6 +273,10 @@ pub struct MeasureArgs {
     /// Interleave the loads of all models in random order, so that all see the same machine.
     #[arg(long)]
     pub paired: bool,
+    /// With --paired, also measure the mini-models of a calibration between the others, for
+    /// `validate` to fit.
+    #[arg(long, requires = "paired")]
+    pub minis: bool,
     /// Take the most likely token instead of sampling at temperature 1.
     #[arg(long)]
     pub greedy: bool,

@@ -14,15 +14,16 @@ use foretoken_fit::{FitInput, fit};
 use foretoken_pipeline::{
     DesignSettings, Keeper, ProofPlan, ProofSettings, choose_proof, measure_design, run_proof,
 };
+use foretoken_report::Calibrated;
 use foretoken_runner::{
     CandleEngine, Engine, Progress as SessionProgress, SamplingMode, available_memory,
 };
 use foretoken_spec::{
-    CalibrateReport, Calibration, CalibrationRef, DatasetRef, FitSummary, Measurement, Proof,
-    SCHEMA_VERSION,
+    CalibrateReport, Calibration, CalibrationRef, DatasetRef, DesignStep, FitSummary, Measurement,
+    Proof, SCHEMA_VERSION,
 };
 
-use self::job::{Job, minis, set_aside};
+use self::job::{Job, set_aside};
 use crate::Outcome;
 use crate::args::CalibrateArgs;
 use crate::commands::run_here;
@@ -48,8 +49,8 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
     let mut engine = CandleEngine::new(SamplingMode::Temperature { seed: SEED }).keeping_memory();
     let job = Job::settle(args, &engine, output)?;
     let stop = stop_on_interrupt()?;
-    measure(&job, &mut engine, &stop, output)?;
-    let calibration = fit_and_save(&job, &engine)?;
+    let design = measure(&job, &mut engine, &stop, output)?;
+    let calibration = fit_and_save(&job)?;
     let proved = prove(&job, &calibration, &mut engine, &stop, output);
     let mut warnings = calibration.warnings.clone();
     // The calibration is saved by now: what goes wrong with the proof takes nothing from it.
@@ -63,7 +64,7 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
             None
         }
     };
-    output.print(&CalibrateReport {
+    let report = CalibrateReport {
         schema_version: SCHEMA_VERSION,
         calibration: CalibrationRef {
             id: calibration.id.clone(),
@@ -77,12 +78,14 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
             forms: calibration.terms.clone(),
             held_out: calibration.held_out,
         },
+        design,
         proof,
         noise_floor: calibration.noise_floor,
         seconds: begun.elapsed().as_secs_f64(),
         dataset: job.dataset_file.display().to_string(),
         warnings,
-    })?;
+    };
+    output.print(&Calibrated { report, explain: args.explain })?;
     Ok(Outcome::Good)
 }
 
@@ -99,7 +102,7 @@ fn measure(
     engine: &mut CandleEngine,
     stop: &Arc<AtomicBool>,
     output: &Output,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<DesignStep>> {
     let progress = Progress::steps(output, job.budget.as_secs().max(1));
     let lines = JsonLines::append(&job.partial_file)?;
     let mut keeper = FileKeeper { lines, progress: &progress, title: "measuring", n_kept: 0 };
@@ -111,17 +114,18 @@ fn measure(
         seed: SEED,
     };
     let is_stopped = || stop.load(Ordering::SeqCst);
-    let summary = measure_design(engine, &settings, &job.already, &mut keeper, &is_stopped)?;
+    let summary =
+        measure_design(engine, &job.design, &settings, &job.already, &mut keeper, &is_stopped)?;
     progress.finish();
-    if summary.stopped {
+    if summary.session.stopped {
         let message = format!("stopped; what was measured is in {}", job.partial_file.display());
         return Err(Hinted::new(message, "go on with --resume").into());
     }
-    Ok(())
+    Ok(summary.steps)
 }
 
 /// Fits what was measured; only then it takes the place of an earlier calibration's data.
-fn fit_and_save(job: &Job, engine: &CandleEngine) -> anyhow::Result<Calibration> {
+fn fit_and_save(job: &Job) -> anyhow::Result<Calibration> {
     let dataset = read_measurements(&job.partial_file)?;
     let input = FitInput {
         id: job.id.clone(),
@@ -138,7 +142,7 @@ fn fit_and_save(job: &Job, engine: &CandleEngine) -> anyhow::Result<Calibration>
         let message = format!("cannot fit {}", job.partial_file.display());
         Hinted::new(message, "measure more: --resume with a longer --budget")
     })?;
-    calibration.warnings.extend(left_out(job, engine, &dataset.measurements));
+    calibration.warnings.extend(left_out(job, &calibration));
     let text = serde_json::to_string_pretty(&calibration)? + "\n";
     fs::rename(&job.partial_file, &job.dataset_file)
         .with_context(|| format!("cannot write {}", job.dataset_file.display()))?;
@@ -146,22 +150,19 @@ fn fit_and_save(job: &Job, engine: &CandleEngine) -> anyhow::Result<Calibration>
     Ok(calibration)
 }
 
-/// The warning about models of the design that the budget did not hold: their kernels are known
-/// from fewer shapes, or not at all.
-fn left_out(job: &Job, engine: &CandleEngine, measured: &[Measurement]) -> Option<String> {
-    let design = minis(&job.schemes, engine.device());
-    let names: Vec<&str> = design
-        .iter()
-        .map(|mini| mini.model.name.as_str())
-        .filter(|name| !measured.iter().any(|m| m.model.name == *name))
-        .collect();
-    (!names.is_empty()).then(|| {
+/// The warning about kernels of the asked quantizations that the budget did not hold.
+fn left_out(job: &Job, calibration: &Calibration) -> Option<String> {
+    let wanted = job.design.classes();
+    let is_known = |key: &String| calibration.terms.iter().any(|term| term.class == *key);
+    let missing: Vec<String> =
+        wanted.iter().map(|class| class.key()).filter(|key| !is_known(key)).collect();
+    (!missing.is_empty()).then(|| {
         format!(
-            "the budget left out {} of {} models of the design ({}): their kernels are missing or \
-             known from few shapes; give a longer --budget",
-            names.len(),
-            design.len(),
-            names.join(", ")
+            "the budget left out {} of {} kernels ({}): others stand in for them; give a longer \
+             --budget",
+            missing.len(),
+            wanted.len(),
+            missing.join(", ")
         )
     })
 }

@@ -4,13 +4,14 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use foretoken_pipeline::{default_schemes, design_loads};
 use foretoken_report::{Measured, summarise};
 use foretoken_runner::{
     CandleEngine, LoadPlan, Progress as SessionProgress, SamplingMode, SessionObserver,
     SessionPlan, WorkloadPlan, check_model, check_workload, device_info, interleave, rfc3339_utc,
     run_session, tool_info,
 };
-use foretoken_spec::{Measurement, ModelSpec, Workload};
+use foretoken_spec::{Measurement, ModelSource, ModelSpec, Workload};
 
 use crate::Outcome;
 use crate::args::{AllocatorArg, MeasureArgs};
@@ -44,7 +45,8 @@ pub fn run(args: &MeasureArgs, output: &Output) -> anyhow::Result<Outcome> {
             output.warn(&warning);
         }
     }
-    let measurements = measure(args, &models, &workloads, out, output)?;
+    let mut measurements = measure(args, &models, &workloads, out, output)?;
+    measurements.retain(|m| m.model.source != ModelSource::Mini);
     let mut reports = summarise(&measurements);
     for report in &mut reports {
         let workload = Workload {
@@ -96,6 +98,7 @@ fn loads(
     args: &MeasureArgs,
     models: &[ModelSpec],
     workloads: &[WorkloadPlan],
+    minis: &[LoadPlan],
     seed: u64,
 ) -> Vec<LoadPlan> {
     let of = |model: &ModelSpec| {
@@ -103,7 +106,9 @@ fn loads(
         (0..args.repeat).map(plan).collect::<Vec<_>>()
     };
     if args.paired {
-        return interleave(models.iter().flat_map(of).collect(), seed);
+        let mut loads: Vec<LoadPlan> = models.iter().flat_map(of).collect();
+        loads.extend(minis.iter().cloned());
+        return interleave(loads, seed);
     }
     models
         .chunk_by(|a, b| a.name == b.name)
@@ -120,22 +125,29 @@ fn measure(
     output: &Output,
 ) -> anyhow::Result<Vec<Measurement>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let plan = SessionPlan {
-        session: format!("measure-{}-{}", rfc3339_utc(now), std::process::id()),
-        first_sequence: 0,
-        tool: tool_info(env!("CARGO_PKG_VERSION")),
-        loads: loads(args, models, workloads, now),
-        budget: None,
-    };
     let sampling =
         if args.greedy { SamplingMode::Greedy } else { SamplingMode::Temperature { seed: SEED } };
-    let stop = stop_on_interrupt()?;
-    let progress = Progress::steps(output, (plan.loads.len() * workloads.len()) as u64);
-    let mut observer = Observer { out, kept: Vec::new(), progress: &progress };
     let mut engine = CandleEngine::new(sampling);
     if args.allocator == AllocatorArg::Kept {
         engine = engine.keeping_memory();
     }
+    let minis: Vec<LoadPlan> = match args.minis {
+        true => (0..args.repeat)
+            .flat_map(|load| design_loads(&engine, &default_schemes(), load))
+            .collect(),
+        false => Vec::new(),
+    };
+    let plan = SessionPlan {
+        session: format!("measure-{}-{}", rfc3339_utc(now), std::process::id()),
+        first_sequence: 0,
+        tool: tool_info(env!("CARGO_PKG_VERSION")),
+        loads: loads(args, models, workloads, &minis, now),
+        budget: None,
+    };
+    let stop = stop_on_interrupt()?;
+    let n_lines: usize = plan.loads.iter().map(|load| load.workloads.len()).sum();
+    let progress = Progress::steps(output, n_lines as u64);
+    let mut observer = Observer { out, kept: Vec::new(), progress: &progress };
     let summary = run_session(&mut engine, &plan, &mut observer, &|| stop.load(Ordering::SeqCst))?;
     progress.finish();
     if observer.kept.is_empty() {
@@ -164,7 +176,7 @@ impl SessionObserver for Observer<'_> {
     }
 
     fn on_progress(&mut self, now: &SessionProgress<'_>) {
-        let done = now.load_index * now.plan.workloads.len() + now.workload_index;
+        let done = self.kept.len() + now.workload_index;
         self.progress.set(done as u64);
         self.progress.message(format!(
             "{} {} · load {} · prompt {}, depth {}",

@@ -56,9 +56,11 @@ pub(crate) fn attention_op(
         ],
         (AttentionForm::Materialised, Regime::OneRow) => vec![
             (Feature::Calls, sum.layers as f64),
-            (Feature::Elements, sum.relaid as f64),
+            (Feature::HeadCalls, sum.head_calls as f64),
             (Feature::Flop, sum.flop as f64),
             (Feature::KvElements, sum.concatenated as f64),
+            (Feature::RepeatedElements, sum.repeated as f64),
+            (Feature::ScoreElements, sum.scores as f64),
         ],
         (AttentionForm::Materialised, Regime::ManyRows) => vec![
             (Feature::Calls, sum.layers as f64),
@@ -135,6 +137,7 @@ impl Heads {
 struct Sum {
     layers: u64,
     flop: u64,
+    head_calls: u64,
     parallel_flop: u64,
     parallel_calls: u64,
     scores: u64,
@@ -167,9 +170,11 @@ impl Sum {
         if form == AttentionForm::Flash {
             return;
         }
+        let head_calls = product(&[layers, 2, query]);
+        add(&mut self.head_calls, head_calls);
         if product(&[n, t, key_width]) >= PARALLEL_GEMM_WORK {
             add(&mut self.parallel_flop, flop);
-            add(&mut self.parallel_calls, product(&[layers, 2, query]));
+            add(&mut self.parallel_calls, head_calls);
         }
         add(&mut self.scores, product(&[layers, query, n, t]));
         add(&mut self.read, product(&[layers, t, query, width]));
@@ -238,8 +243,10 @@ mod tests {
     fn a_decode_step_of_tinyllama_by_hand() {
         let op = attention(1, 1023);
         assert_eq!(op.flop, 22 * 4 * 1024 * 32 * 64);
-        assert_eq!(value(&op, Feature::Elements), f64::from(22 * 2 * 32 * 64));
+        assert_eq!(value(&op, Feature::HeadCalls), f64::from(22 * 2 * 32));
         assert_eq!(value(&op, Feature::KvElements), f64::from(22 * 2 * 1024 * 4 * 64));
+        assert_eq!(value(&op, Feature::RepeatedElements), f64::from(22 * 2 * 1024 * 32 * 64));
+        assert_eq!(value(&op, Feature::ScoreElements), f64::from(22 * 32 * 1024));
     }
 
     #[test]

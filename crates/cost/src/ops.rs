@@ -25,6 +25,10 @@ pub enum Feature {
     Elements,
     /// Elements of keys and values that are concatenated (one row) or packed (many rows).
     KvElements,
+    /// Elements of keys and values that are copied for every query head that shares them.
+    RepeatedElements,
+    /// Multiplications by the keys or values of one head.
+    HeadCalls,
     /// Elements of the score matrices.
     ScoreElements,
     /// Floating-point operations that all threads share.
@@ -42,6 +46,8 @@ impl Feature {
         Self::InputElements,
         Self::Elements,
         Self::KvElements,
+        Self::RepeatedElements,
+        Self::HeadCalls,
         Self::ScoreElements,
         Self::ParallelFlop,
         Self::ParallelCalls,
@@ -56,6 +62,8 @@ impl Feature {
             Self::InputElements => "input_elements",
             Self::Elements => "elements",
             Self::KvElements => "kv_elements",
+            Self::RepeatedElements => "repeated_elements",
+            Self::HeadCalls => "head_calls",
             Self::ScoreElements => "score_elements",
             Self::ParallelFlop => "parallel_flop",
             Self::ParallelCalls => "parallel_calls",
@@ -70,12 +78,14 @@ impl Feature {
     /// Unit of a coefficient.
     pub fn coefficient_unit(self) -> &'static str {
         match self {
-            Self::Calls | Self::ParallelCalls => "s/call",
+            Self::Calls | Self::HeadCalls | Self::ParallelCalls => "s/call",
             Self::Flop | Self::ParallelFlop => "s/flop",
             Self::WeightBytes => "s/byte",
-            Self::InputElements | Self::Elements | Self::ScoreElements | Self::KvElements => {
-                "s/element"
-            }
+            Self::InputElements
+            | Self::Elements
+            | Self::ScoreElements
+            | Self::KvElements
+            | Self::RepeatedElements => "s/element",
         }
     }
 }

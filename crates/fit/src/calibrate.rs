@@ -37,6 +37,14 @@ pub struct FitInput {
     pub seed: u64,
 }
 
+impl FitInput {
+    /// Of a fit that is never written to a file.
+    pub(crate) fn unsaved(tool: ToolInfo) -> Self {
+        let dataset = DatasetRef { file: String::new(), hash: String::new(), measurements: 0 };
+        Self { id: "unsaved".into(), tool, time: String::new(), dataset, seed: 0 }
+    }
+}
+
 /// Fits every kernel class, corrects the phases, and holds out each model in turn for the error
 /// and the intervals.
 ///
@@ -56,6 +64,23 @@ pub fn fit(measurements: &[Measurement], input: FitInput) -> Result<Calibration,
     fit_cases(&mut calibration, &all, &|_| true)?;
     describe_terms(&mut calibration, &all);
     calibration.warnings.extend(disturbance(measurements));
+    Ok(calibration)
+}
+
+/// Fits the kernel classes only, quickly: what a design needs to choose what to measure next. No
+/// errors, no intervals.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_kernels(measurements: &[Measurement], tool: &ToolInfo) -> Result<Calibration, FitError> {
+    let first = measurements.first().ok_or(FitError::Empty)?;
+    require_known_engine(first)?;
+    let engine = EngineProfile::candle(&first.device);
+    let cases = cases(observations(measurements), &engine);
+    let all: Vec<&Case> = cases.iter().collect();
+    let mut calibration =
+        empty(first, FitInput::unsaved(tool.clone()), ceilings(measurements, &cases));
+    fit_without_intervals(&mut calibration, &all, &|_| true)?;
     Ok(calibration)
 }
 

@@ -14,6 +14,6 @@ mod solver;
 mod terms;
 mod validate;
 
-pub use calibrate::{FitInput, INTERVAL_LEVEL, fit};
+pub use calibrate::{FitInput, INTERVAL_LEVEL, fit, fit_kernels};
 pub use error::FitError;
 pub use validate::validate;

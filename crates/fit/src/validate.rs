@@ -6,8 +6,8 @@ use foretoken_cost::EngineProfile;
 use foretoken_observe::observations;
 use foretoken_predict::Predictor;
 use foretoken_spec::{
-    BaselineError, Calibration, DatasetRef, GroupError, HoldOut, Measurement, ModelSpec, Phase,
-    SCHEMA_VERSION, TensorRole, TensorType, ToolInfo, ValidationCase, ValidationReport,
+    BaselineError, Calibration, GroupError, HoldOut, Measurement, ModelSpec, Phase, SCHEMA_VERSION,
+    TensorRole, TensorType, ToolInfo, ValidationCase, ValidationReport,
 };
 use foretoken_stats::{ErrorInput, summarise};
 
@@ -82,14 +82,7 @@ impl Bench {
         let first = &lines[0];
         let engine = EngineProfile::candle(&first.device);
         let cases = cases(observations(lines), &engine);
-        let input = FitInput {
-            id: "validate".into(),
-            tool: tool.clone(),
-            time: String::new(),
-            dataset: DatasetRef { file: String::new(), hash: String::new(), measurements: 0 },
-            seed: 0,
-        };
-        let header = empty(first, input, ceilings(lines, &cases));
+        let header = empty(first, FitInput::unsaved(tool.clone()), ceilings(lines, &cases));
         Self { cases, engine, header }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use foretoken_cost::{EngineProfile, KernelPath, memory_parts, pass_cost};
+use foretoken_cost::{EngineProfile, KernelPath, OpCost, memory_parts, pass_cost};
 use foretoken_runner::LoadPlan;
 use foretoken_spec::{Pass, ReferenceSample, Workload};
 
@@ -17,6 +17,8 @@ pub struct ExpectedTimes {
 const ROW_DOT_SLOWDOWN: f64 = 10.0;
 /// Kernels without vector instructions are about this much slower per FLOP.
 const SCALAR_SLOWDOWN: f64 = 100.0;
+/// No call is faster than this.
+const SECONDS_PER_CALL: f64 = 1e-6;
 /// Rate of making, copying and repacking weights.
 pub(crate) const LOAD_BYTES_PER_SECOND: f64 = 0.7e9;
 /// Passes of a prompt beside the timed ones: warm-up, and once more to fill the cache.
@@ -51,18 +53,18 @@ impl ExpectedTimes {
 
     fn pass(&self, plan: &LoadPlan, pass: Pass) -> f64 {
         let cost = pass_cost(&plan.model, &self.engine, pass);
-        cost.ops
-            .iter()
-            .map(|op| {
-                let slowdown = match op.class.matmul {
-                    Some((_, KernelPath::RowDot)) => ROW_DOT_SLOWDOWN,
-                    Some((_, KernelPath::Scalar)) => SCALAR_SLOWDOWN,
-                    _ => 1.0,
-                };
-                let compute = slowdown * op.flop as f64 / self.reference.matmul_flop_per_second;
-                let memory = op.bytes as f64 / self.reference.stream_bytes_per_second;
-                compute.max(memory)
-            })
-            .sum()
+        cost.ops.iter().map(|op| self.operation(op)).sum()
+    }
+
+    /// Seconds of an operation, all its calls together.
+    pub fn operation(&self, op: &OpCost) -> f64 {
+        let slowdown = match op.class.matmul {
+            Some((_, KernelPath::RowDot)) => ROW_DOT_SLOWDOWN,
+            Some((_, KernelPath::Scalar)) => SCALAR_SLOWDOWN,
+            _ => 1.0,
+        };
+        let compute = slowdown * op.flop as f64 / self.reference.matmul_flop_per_second;
+        let memory = op.bytes as f64 / self.reference.stream_bytes_per_second;
+        compute.max(memory).max(SECONDS_PER_CALL * f64::from(op.calls))
     }
 }

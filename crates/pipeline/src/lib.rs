@@ -12,7 +12,7 @@ mod proof;
 #[cfg(test)]
 mod tests;
 
-pub use design::{DesignSettings, default_schemes, measure_design};
+pub use design::{DesignSettings, DesignSummary, default_schemes, design_loads, measure_design};
 pub use expect::ExpectedTimes;
 pub use proof::{ProofPlan, ProofSettings, choose_proof, run_proof};
 

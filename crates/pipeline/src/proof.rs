@@ -7,7 +7,7 @@ use foretoken_observe::observations;
 use foretoken_predict::{PredictError, Predictor};
 use foretoken_runner::{Engine, LoadPlan, RunError, SessionPlan, WorkloadPlan, run_session};
 use foretoken_spec::{
-    Calibration, Measurement, ModelSpec, Pass, Proof, ProofCase, QuantScheme, ToolInfo, Workload,
+    Calibration, Measurement, ModelSpec, Phase, Proof, ProofCase, QuantScheme, ToolInfo, Workload,
 };
 
 use crate::Keeper;
@@ -16,10 +16,13 @@ use crate::expect::LOAD_BYTES_PER_SECOND;
 
 /// Catalogue models to prove a calibration with, best first: the largest that the time allows.
 const CANDIDATES: &[&str] = &["tinyllama-1.1b", "smollm2-360m", "smollm2-135m"];
-/// `(prompt, generated, depth)` of the proof.
-const WORKLOADS: [(u32, u32, u32); 2] = [(128, 16, 0), (512, 16, 0)];
-/// Fresh loads of the proof.
-const LOADS: u32 = 3;
+/// Fresh loads of the proof and its `(prompt, generated, depth)`, best first: slow machines get
+/// shorter prompts rather than no proof.
+const EFFORTS: &[(u32, [(u32, u32, u32); 2])] = &[
+    (3, [(128, 16, 0), (512, 16, 0)]),
+    (3, [(32, 16, 0), (128, 16, 0)]),
+    (2, [(8, 16, 0), (32, 16, 0)]),
+];
 /// Timed decode steps of each workload.
 const DECODE_STEPS: u32 = 12;
 /// Passes of each prompt: one timed, about one to warm up.
@@ -45,6 +48,10 @@ pub struct ProofSettings {
 pub struct ProofPlan {
     /// The model.
     pub model: ModelSpec,
+    /// Fresh loads.
+    pub loads: u32,
+    /// What to run in each.
+    pub workloads: Vec<Workload>,
     /// Predicted cases; `observed_ms` and `error` are still 0.
     pub cases: Vec<ProofCase>,
 }
@@ -63,27 +70,39 @@ pub fn choose_proof(
     } else {
         settings.schemes.first().copied().unwrap_or(QuantScheme::Q4_K_M)
     };
-    for id in CANDIDATES {
-        let Ok(preset) = foretoken_catalog::find(id) else { continue };
-        let model = preset.spec(scheme);
-        let Ok(cases) = predict_cases(&predictor, &model) else { continue };
-        let memory = memory_parts(&model, predictor.engine(), &workload(WORKLOADS[1])).total();
-        let fits = settings.available_bytes.is_none_or(|available| memory < available);
-        let passes: f64 = cases
-            .iter()
-            .map(|case| match case.phase {
-                foretoken_spec::Phase::Prefill => PREFILL_PASSES * case.predicted_ms * 1e-3,
-                foretoken_spec::Phase::Decode => {
-                    f64::from(DECODE_STEPS + 2) * case.predicted_ms * 1e-3
-                }
-            })
-            .sum();
-        let seconds = f64::from(LOADS) * (passes + memory as f64 / LOAD_BYTES_PER_SECOND);
-        if fits && seconds <= settings.limit.as_secs_f64() {
-            return Ok(Some(ProofPlan { model, cases }));
+    for (loads, workloads) in EFFORTS {
+        for id in CANDIDATES {
+            let Ok(preset) = foretoken_catalog::find(id) else { continue };
+            let plan = ProofPlan {
+                model: preset.spec(scheme),
+                loads: *loads,
+                workloads: workloads.iter().copied().map(workload).collect(),
+                cases: Vec::new(),
+            };
+            let Ok(plan) = with_predictions(plan, &predictor) else { continue };
+            let memory = memory(&plan, &predictor);
+            let fits = settings.available_bytes.is_none_or(|available| memory < available);
+            if fits && seconds(&plan, memory) <= settings.limit.as_secs_f64() {
+                return Ok(Some(plan));
+            }
         }
     }
     Ok(None)
+}
+
+/// Memory of the largest workload of a proof.
+fn memory(plan: &ProofPlan, predictor: &Predictor<'_>) -> u64 {
+    let of = |w: &Workload| memory_parts(&plan.model, predictor.engine(), w).total();
+    plan.workloads.iter().map(of).max().unwrap_or(0)
+}
+
+/// Expected wall time of a proof.
+fn seconds(plan: &ProofPlan, memory: u64) -> f64 {
+    let passes = plan.cases.iter().map(|case| match case.phase {
+        Phase::Prefill => PREFILL_PASSES * case.predicted_ms * 1e-3,
+        Phase::Decode => f64::from(DECODE_STEPS + 4) * case.predicted_ms * 1e-3,
+    });
+    f64::from(plan.loads) * (passes.sum::<f64>() + memory as f64 / LOAD_BYTES_PER_SECOND)
 }
 
 /// Runs the predicted model in fresh loads and puts what was observed beside the predictions.
@@ -98,13 +117,14 @@ pub fn run_proof(
     keeper: &mut dyn Keeper,
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<Proof>, RunError> {
-    let loads = (0..LOADS).map(|load| LoadPlan {
+    let loads = (0..plan.loads).map(|load| LoadPlan {
         model: plan.model.clone(),
         load,
-        workloads: WORKLOADS
+        workloads: plan
+            .workloads
             .iter()
-            .map(|&w| WorkloadPlan {
-                workload: workload(w),
+            .map(|&workload| WorkloadPlan {
+                workload,
                 prefill_repeats: 1,
                 decode_steps: DECODE_STEPS,
             })
@@ -117,59 +137,35 @@ pub fn run_proof(
         loads: loads.collect(),
         budget: Some(settings.limit),
     };
-    let mut collected = Collector { keeper, lines: Vec::new() };
-    let mut observer = DesignObserver { keeper: &mut collected, expected: None };
+    let mut observer = DesignObserver { keeper, offset: Duration::ZERO, kept: Vec::new() };
     run_session(engine, &session, &mut observer, stop)?;
-    Ok(beside(plan, &collected.lines))
-}
-
-/// Keeps the lines for itself as well.
-struct Collector<'a> {
-    keeper: &'a mut dyn Keeper,
-    lines: Vec<Measurement>,
-}
-
-impl Keeper for Collector<'_> {
-    fn keep(&mut self, measurement: &Measurement) -> std::io::Result<()> {
-        self.lines.push(measurement.clone());
-        self.keeper.keep(measurement)
-    }
-
-    fn progress(&mut self, progress: &foretoken_runner::Progress<'_>) {
-        self.keeper.progress(progress);
-    }
+    Ok(beside(plan, &observer.kept))
 }
 
 fn workload((prompt_tokens, generated_tokens, depth): (u32, u32, u32)) -> Workload {
     Workload { prompt_tokens, generated_tokens, depth }
 }
 
-fn passes() -> impl Iterator<Item = (u32, Pass)> {
-    WORKLOADS.into_iter().map(workload).flat_map(|w| {
-        [w.prefill(), w.decode_midpoint()].into_iter().flatten().map(move |p| (w.prompt_tokens, p))
-    })
-}
-
-fn predict_cases(
+fn with_predictions(
+    mut plan: ProofPlan,
     predictor: &Predictor<'_>,
-    model: &ModelSpec,
-) -> Result<Vec<ProofCase>, PredictError> {
-    passes()
-        .map(|(prompt_tokens, pass)| {
-            let predicted = predictor.pass(model, pass)?;
-            let interval = predicted.estimate;
-            Ok(ProofCase {
+) -> Result<ProofPlan, PredictError> {
+    for workload in &plan.workloads {
+        for pass in [workload.prefill(), workload.decode_midpoint()].into_iter().flatten() {
+            let interval = predictor.pass(&plan.model, pass)?.estimate;
+            plan.cases.push(ProofCase {
                 phase: pass.phase(),
-                prompt_tokens,
+                prompt_tokens: workload.prompt_tokens,
                 kv_len: pass.kv_len,
                 observed_ms: 0.0,
                 predicted_ms: 1e3 * interval.point,
                 lower_ms: 1e3 * interval.lower,
                 upper_ms: 1e3 * interval.upper,
                 error: 0.0,
-            })
-        })
-        .collect()
+            });
+        }
+    }
+    Ok(plan)
 }
 
 fn beside(plan: &ProofPlan, lines: &[Measurement]) -> Option<Proof> {

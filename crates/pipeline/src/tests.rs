@@ -26,6 +26,8 @@ fn planted(class: &KernelClass, feature: Feature) -> f64 {
         Feature::Flop | Feature::ParallelFlop => 2e-12 * (1.0 + bits / 32.0),
         Feature::WeightBytes => 3e-11,
         Feature::KvElements => 4e-10,
+        Feature::RepeatedElements => 3e-10,
+        Feature::HeadCalls => 6e-7,
         Feature::InputElements | Feature::Elements => 5e-10,
         Feature::ScoreElements => 1e-9,
     }
@@ -115,9 +117,9 @@ fn calibration(lines: &[Measurement]) -> Calibration {
 
 #[test]
 fn a_planted_cost_model_predicts_an_unseen_model_to_a_thousandth() {
-    let calibration = calibration(&measured(Duration::from_secs(600)));
+    let calibration = calibration(&measured(Duration::from_secs(150)));
     let settings = ProofSettings {
-        limit: Duration::from_secs(600),
+        limit: Duration::from_secs(150),
         available_bytes: None,
         schemes: default_schemes(),
         session: "p".into(),
@@ -139,7 +141,7 @@ fn a_planted_cost_model_predicts_an_unseen_model_to_a_thousandth() {
 
 #[test]
 fn planted_bandwidths_come_back() {
-    let calibration = calibration(&measured(Duration::from_secs(600)));
+    let calibration = calibration(&measured(Duration::from_secs(150)));
     let term = calibration.terms.iter().find(|t| t.class == "matmul.q4_0.row_dot.one_row");
     let bytes = term.unwrap().features.iter().find(|f| f.feature == "weight_bytes").unwrap();
     assert!((bytes.coefficient / 3e-11 - 1.0).abs() < 0.01, "{bytes:?}");
@@ -147,7 +149,7 @@ fn planted_bandwidths_come_back() {
 
 #[test]
 fn validation_of_a_planted_model_beats_every_baseline() {
-    let lines = measured(Duration::from_secs(600));
+    let lines = measured(Duration::from_secs(150));
     let report = validate(&lines, &[HoldOut::Model], vec![], &tool()).unwrap();
     assert_eq!(report.groups.len(), 2);
     for group in &report.groups {
@@ -174,7 +176,7 @@ fn lines_of(preset: &str, scheme: QuantScheme, sequence: u32) -> Vec<Measurement
 
 #[test]
 fn a_held_out_float_quantization_is_not_seen_through_mini_models_of_floats() {
-    let mut lines = measured(Duration::from_secs(600));
+    let mut lines = measured(Duration::from_secs(150));
     lines.extend(lines_of("smollm2-1.7b", QuantScheme::F16, 0));
     lines.extend(lines_of("smollm2-1.7b", QuantScheme::Q8_0, 1));
     let report = validate(&lines, &[HoldOut::Quant], vec![], &tool()).unwrap();
@@ -188,7 +190,7 @@ fn a_held_out_float_quantization_is_not_seen_through_mini_models_of_floats() {
 
 #[test]
 fn held_out_models_families_and_lengths_of_the_plant_are_recovered() {
-    let mut lines = measured(Duration::from_secs(600));
+    let mut lines = measured(Duration::from_secs(150));
     for (sequence, preset) in ["smollm2-1.7b", "llama-3.2-1b"].into_iter().enumerate() {
         lines.extend(lines_of(preset, QuantScheme::Q8_0, sequence as u32));
     }
@@ -204,7 +206,7 @@ fn held_out_models_families_and_lengths_of_the_plant_are_recovered() {
 
 #[test]
 fn a_held_out_quantization_is_predicted_from_its_siblings_and_says_so() {
-    let mut lines = measured(Duration::from_secs(600));
+    let mut lines = measured(Duration::from_secs(150));
     let without_q8: Vec<Measurement> = {
         for line in &mut lines {
             line.kernels.retain(|k| k.tensor_type != Some(foretoken_spec::TensorType::Q8_0));
@@ -221,10 +223,10 @@ fn a_held_out_quantization_is_predicted_from_its_siblings_and_says_so() {
 
 #[test]
 fn an_interrupted_design_goes_on_where_it_stopped() {
-    let all = measured(Duration::from_secs(600));
+    let all = measured(Duration::from_secs(150));
     let first: Vec<Measurement> = all[..7].to_vec();
     let settings = DesignSettings {
-        budget: Duration::from_secs(600),
+        budget: Duration::from_secs(150),
         schemes: default_schemes(),
         session: "s".into(),
         tool: tool(),

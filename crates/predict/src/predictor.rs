@@ -150,6 +150,12 @@ impl<'a> Predictor<'a> {
         &self.engine
     }
 
+    /// Time of one operation, all its calls together, by its own kernel class; `None` where that
+    /// was not measured.
+    pub fn operation(&self, op: &OpCost) -> Option<f64> {
+        self.terms.contains_key(&op.class).then(|| self.evaluate(&op.class, op).0)
+    }
+
     /// Time of one forward pass.
     ///
     /// # Errors
@@ -323,7 +329,7 @@ impl<'a> Predictor<'a> {
             let known = coefficients.iter().find(|c| c.feature == *feature);
             let time = known.map_or(0.0, |c| c.seconds_per_unit * value);
             seconds += time;
-            if matches!(feature, Feature::Calls | Feature::ParallelCalls) {
+            if matches!(feature, Feature::Calls | Feature::HeadCalls | Feature::ParallelCalls) {
                 overhead += time;
             }
         }

@@ -1,9 +1,62 @@
 //! A calibration: what was fitted, how well, and the proof.
 
-use foretoken_spec::{CalibrateReport, FeatureCoefficient, Proof, TermFit};
+use foretoken_spec::{CalibrateReport, DesignStep, FeatureCoefficient, Proof, TermFit};
+use serde::Serialize;
 
 use crate::sheet::cell;
 use crate::{Records, Report, Sheet, units};
+
+/// Answer of `calibrate`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Calibrated {
+    /// What was measured and fitted.
+    pub report: CalibrateReport,
+    /// Whether to show what each load bought.
+    #[serde(skip)]
+    pub explain: bool,
+}
+
+impl Report for Calibrated {
+    fn sheets(&self) -> Vec<Sheet> {
+        let mut sheets = self.report.sheets();
+        if self.explain {
+            sheets.insert(0, design_sheet(&self.report.design));
+        }
+        sheets
+    }
+
+    fn records(&self) -> Records {
+        self.report.records()
+    }
+}
+
+/// What each load of the design bought.
+fn design_sheet(steps: &[DesignStep]) -> Sheet {
+    let mut sheet = Sheet::new(
+        "design: each load is the one that promises most per second".to_owned(),
+        &["mini-model", "prompt@depth", ">seconds", ">expected error", "mostly for"],
+    );
+    for step in steps {
+        sheet.row([
+            step.model.clone(),
+            step.workloads.join(" "),
+            format!("{:.1}", step.seconds),
+            format!(
+                "{} → {}",
+                units::percent(step.expected_error_before),
+                units::percent(step.expected_error_after)
+            ),
+            step.class.clone(),
+        ]);
+    }
+    sheet.note(
+        "Expected error: of typical models, from the covariance of the coefficients alone. It \
+         compares loads; the error to trust is that on held-out models below."
+            .to_owned(),
+    );
+    sheet
+}
 
 impl Report for CalibrateReport {
     fn sheets(&self) -> Vec<Sheet> {

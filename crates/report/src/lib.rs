@@ -22,6 +22,7 @@ mod testing;
 pub mod units;
 mod validate;
 
+pub use calibrate::Calibrated;
 pub use live::{LiveState, live_line, sparkline};
 pub use measure::Measured;
 pub use models::Models;

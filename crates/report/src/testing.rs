@@ -177,6 +177,18 @@ fn coefficient(feature: &str, unit: &str, coefficient: f64) -> FeatureCoefficien
     }
 }
 
+pub fn design_step() -> DesignStep {
+    DesignStep {
+        sequence: 0,
+        model: "mini-1536-tiled".into(),
+        workloads: vec!["32@0".into(), "512@0".into()],
+        seconds: 4.2,
+        expected_error_before: 0.61,
+        expected_error_after: 0.18,
+        class: "matmul.q4_k.tiled.many_rows".into(),
+    }
+}
+
 pub fn calibrate() -> CalibrateReport {
     let case = |phase, prompt_tokens, kv_len, observed_ms: f64, predicted_ms: f64| ProofCase {
         phase,
@@ -215,6 +227,7 @@ pub fn calibrate() -> CalibrateReport {
                 n_groups: 8,
             },
         },
+        design: vec![design_step()],
         proof: Some(Proof {
             model: "tinyllama-1.1b".into(),
             quant: "Q4_K_M".into(),

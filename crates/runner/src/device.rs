@@ -3,7 +3,7 @@
 use foretoken_spec::{Backend, DeviceInfo};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
-use crate::system_files::{cache_bytes, cpuinfo_flag, entries, read};
+use crate::system_files::{cache_bytes, cpuinfo_field, cpuinfo_flag, entries, read};
 
 /// The processor of this machine.
 pub fn device_info() -> DeviceInfo {
@@ -25,7 +25,7 @@ pub fn device_info() -> DeviceInfo {
         .unwrap_or(logical_cores);
     let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
     DeviceInfo {
-        id: device_id(&name, physical_cores),
+        id: device_id(&name, &microarchitecture(&name, &cpuinfo), physical_cores),
         backend: Backend::Cpu,
         name,
         arch: std::env::consts::ARCH.to_owned(),
@@ -40,17 +40,43 @@ pub fn device_info() -> DeviceInfo {
 }
 
 /// Lower case, dashes, and without the marks and words that say nothing about speed:
-/// `Intel(R) Core(TM) i7-1185G7 @ 3.00GHz` with 4 cores is `intel-core-i7-1185g7-4c`.
-fn device_id(name: &str, physical_cores: u32) -> String {
+/// `Intel(R) Core(TM) i7-1185G7 @ 3.00GHz` with 4 cores is `intel-core-i7-1185g7-4c`, an unnamed
+/// `AMD EPYC` of a virtual machine `amd-epyc-zen3-2c`.
+fn device_id(name: &str, microarchitecture: &str, physical_cores: u32) -> String {
     let name = name.to_lowercase().replace("(r)", " ").replace("(tm)", " ");
     let before_clock = name.split('@').next().unwrap_or_default();
     let words: Vec<String> = before_clock
         .split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty() && !["cpu", "processor"].contains(word))
+        .chain(Some(microarchitecture).filter(|word| !word.is_empty()))
         .map(str::to_owned)
         .collect();
     let stem = if words.is_empty() { "cpu".to_owned() } else { words.join("-") };
     format!("{stem}-{physical_cores}c")
+}
+
+/// What a name without a number leaves open: hypervisors call every generation `AMD EPYC`. Empty
+/// where the name says enough, or `/proc/cpuinfo` nothing.
+///
+/// AMD's families are those of its *Processor Programming References*: 17h Zen and Zen 2, 19h Zen 3
+/// and Zen 4, 1Ah Zen 5.
+fn microarchitecture(name: &str, cpuinfo: &str) -> String {
+    if name.contains(|c: char| c.is_ascii_digit()) {
+        return String::new();
+    }
+    let number = |field| cpuinfo_field(cpuinfo, field)?.parse::<u32>().ok();
+    let (Some(family), Some(model)) = (number("cpu family"), number("model")) else {
+        return String::new();
+    };
+    let is_amd = cpuinfo_field(cpuinfo, "vendor_id") == Some("AuthenticAMD");
+    match (is_amd, family, model) {
+        (true, 0x17, 0x00..=0x2f) => "zen".into(),
+        (true, 0x17, _) => "zen2".into(),
+        (true, 0x19, 0x10..=0x1f | 0x60..=0xaf) => "zen4".into(),
+        (true, 0x19, _) => "zen3".into(),
+        (true, 0x1a, _) => "zen5".into(),
+        _ => format!("family{family}-model{model}"),
+    }
 }
 
 /// The vector extensions by which candle's kernels choose (`repack_x86.rs`, `repack.rs`).
@@ -110,16 +136,32 @@ mod tests {
 
     #[test]
     fn ids_are_short_names() {
-        assert_eq!(device_id("AMD EPYC", 2), "amd-epyc-2c");
+        assert_eq!(device_id("AMD EPYC", "zen3", 2), "amd-epyc-zen3-2c");
         assert_eq!(
-            device_id("Intel(R) Core(TM) i7-1185G7 CPU @ 3.00GHz", 4),
+            device_id("Intel(R) Core(TM) i7-1185G7 CPU @ 3.00GHz", "", 4),
             "intel-core-i7-1185g7-4c"
         );
         assert_eq!(
-            device_id("AMD Ryzen 7 5800X 8-Core Processor", 8),
+            device_id("AMD Ryzen 7 5800X 8-Core Processor", "", 8),
             "amd-ryzen-7-5800x-8-core-8c"
         );
-        assert_eq!(device_id("", 1), "cpu-1c");
+        assert_eq!(device_id("", "", 1), "cpu-1c");
+    }
+
+    #[test]
+    fn names_without_a_number_get_the_microarchitecture() {
+        let cpuinfo = |vendor: &str, family: u32, model: u32| {
+            format!("vendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: {model}\n")
+        };
+        let amd =
+            |family, model| microarchitecture("AMD EPYC", &cpuinfo("AuthenticAMD", family, model));
+        assert_eq!(amd(25, 1), "zen3");
+        assert_eq!(amd(25, 17), "zen4");
+        assert_eq!(amd(26, 2), "zen5");
+        let intel = cpuinfo("GenuineIntel", 6, 143);
+        assert_eq!(microarchitecture("Intel Xeon Processor", &intel), "family6-model143");
+        assert_eq!(microarchitecture("AMD EPYC 7763", &cpuinfo("AuthenticAMD", 25, 1)), "");
+        assert_eq!(microarchitecture("AMD EPYC", ""), "");
     }
 
     #[test]

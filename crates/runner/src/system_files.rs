@@ -57,6 +57,12 @@ pub(crate) fn cpuinfo_mhz(cpuinfo: &str) -> Option<f64> {
     mean(&clocks)
 }
 
+/// A field of the first processor of `/proc/cpuinfo`.
+pub(crate) fn cpuinfo_field<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
+    let lines = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+    lines.into_iter().find(|(field, _)| field.trim() == name).map(|(_, value)| value.trim())
+}
+
 /// Whether the `flags` of `/proc/cpuinfo` hold a word; `None` without such a line.
 pub(crate) fn cpuinfo_flag(cpuinfo: &str, flag: &str) -> Option<bool> {
     let line = cpuinfo.lines().find(|l| l.starts_with("flags"))?;

@@ -26,6 +26,12 @@ const ENOUGH_PREFILL_NS: u64 = 1_500_000_000;
 /// Two passes that differ by no more than this are steady.
 const STEADY: f64 = 0.10;
 
+/// Prompts that take longer than this warm up within their first pass.
+const LONG_PREFILL_NS: u64 = 250_000_000;
+
+/// Untimed steps before the first timed one, where the generated span has room for them.
+const SETTLING_STEPS: u32 = 3;
+
 /// What came out of a workload.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
@@ -110,8 +116,8 @@ impl WorkloadRun<'_> {
 
     /// Prefills the prompt at the workload's depth, once untimed; ends with it in the cache.
     ///
-    /// The untimed pass makes the allocator grow to this prompt: without it the first sample
-    /// of a small model is up to a fifth slower than the second.
+    /// Untimed passes go on until two agree: the first makes the allocator grow to this prompt,
+    /// and would be up to a fifth slower than the second in a small model.
     fn run_prefill(
         &self,
         model: &mut dyn LoadedModel,
@@ -129,8 +135,21 @@ impl WorkloadRun<'_> {
             return Ok(false);
         }
         let prompt = tokens(depth, n_tokens, self.vocabulary);
-        let warm = model.forward(&prompt, depth, false)?;
-        samples.warmup.push(WarmupPass { n_tokens, ns: warm.total_ns() });
+        let mut last: Option<u64> = None;
+        for _ in 0..WARMUP_PASSES {
+            if last.is_some() {
+                if (self.stop)() {
+                    return Ok(false);
+                }
+                model.restore()?;
+            }
+            let ns = model.forward(&prompt, depth, false)?.total_ns();
+            samples.warmup.push(WarmupPass { n_tokens, ns });
+            if ns > LONG_PREFILL_NS || last.is_some_and(|before| is_steady(before, ns)) {
+                break;
+            }
+            last = Some(ns);
+        }
         for repeat in 0..self.plan.prefill_repeats {
             if (self.stop)() {
                 return Ok(false);
@@ -147,8 +166,8 @@ impl WorkloadRun<'_> {
 
     /// Times decode steps around the midpoint of the generated span.
     ///
-    /// The tokens before them are put into the cache by untimed passes: chunks, and then one
-    /// step, so that the first timed step follows another step.
+    /// The tokens before them are put into the cache by untimed passes: chunks, and then a few
+    /// steps, so that the timed ones follow others.
     fn run_decode(
         &self,
         model: &mut dyn LoadedModel,
@@ -157,11 +176,16 @@ impl WorkloadRun<'_> {
         let cached = self.plan.workload.depth + self.plan.workload.prompt_tokens;
         let first = first_step(self.plan);
         if first > cached {
-            let settle = first - 1;
+            let settle = first.saturating_sub(SETTLING_STEPS).max(cached);
             if !self.fill(model, cached, settle - cached)? {
                 return Ok(false);
             }
-            model.forward(&tokens(settle, 1, self.vocabulary), settle, false)?;
+            for at in settle..first {
+                if (self.stop)() {
+                    return Ok(false);
+                }
+                model.forward(&tokens(at, 1, self.vocabulary), at, false)?;
+            }
         }
         let mut token = model.last_token();
         for step in 0..self.plan.decode_steps {

@@ -100,6 +100,8 @@ pub struct CalibrateReport {
     pub calibration: CalibrationRef,
     /// The fit.
     pub fit: FitSummary,
+    /// What each load of the design bought, in the order of measuring.
+    pub design: Vec<DesignStep>,
     /// The prediction of a model that was not run before, beside its measurement.
     pub proof: Option<Proof>,
     /// Median relative difference between the two halves of the run.
@@ -110,6 +112,26 @@ pub struct CalibrateReport {
     pub dataset: String,
     /// What the reader should know.
     pub warnings: Vec<String>,
+}
+
+/// One load of a calibration's design, and why it was taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DesignStep {
+    /// Position of the load in the run.
+    pub sequence: u32,
+    /// Mini-model.
+    pub model: String,
+    /// Its workloads, as prompt@depth.
+    pub workloads: Vec<String>,
+    /// Wall time that it took.
+    pub seconds: f64,
+    /// Expected relative error of typical models before the load, from the covariance of the
+    /// coefficients.
+    pub expected_error_before: f64,
+    /// And after.
+    pub expected_error_after: f64,
+    /// Kernel class whose uncertainty fell most.
+    pub class: String,
 }
 
 /// Which calibration.

@@ -1,5 +1,6 @@
 //! What is settled before the first measurement of a calibration: names, files, earlier lines.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 use foretoken_cost::EngineProfile;
 use foretoken_pipeline::default_schemes;
-use foretoken_plan::{MiniPlan, mini_models};
+use foretoken_plan::{Design, MiniPlan};
 use foretoken_runner::{Engine, rfc3339_utc, tool_info};
 use foretoken_spec::{DeviceInfo, Measurement, QuantScheme, ToolInfo};
 
@@ -41,6 +42,8 @@ pub struct Job {
     pub proof_file: PathBuf,
     /// The measurements of the proof while it runs.
     pub partial_proof_file: PathBuf,
+    /// What may be measured.
+    pub design: Design,
     /// Lines of an interrupted run.
     pub already: Vec<Measurement>,
 }
@@ -73,6 +76,7 @@ impl Job {
             proof_file: named("proof."),
             partial_proof_file: named("proof.partial."),
             calibration_file,
+            design: design(&schemes, device)?,
             already: Vec::new(),
             schemes,
             id,
@@ -80,9 +84,6 @@ impl Job {
         require_own(&job.calibration_file)?;
         for file in [&job.calibration_file, &job.dataset_file, &job.partial_file, &job.proof_file] {
             check_writable(file)?;
-        }
-        for mini in minis(&job.schemes, device) {
-            check_fits(&mini.model, &mini.workloads, device)?;
         }
         if args.resume {
             job.already = interrupted(&job.partial_file, engine, &job.tool)?;
@@ -105,9 +106,21 @@ fn require_own(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The models of the design for a machine.
-pub fn minis(schemes: &[QuantScheme], device: &DeviceInfo) -> Vec<MiniPlan> {
-    mini_models(schemes, &EngineProfile::candle(device), device.l3_bytes)
+/// The design for a machine: the mini-models that its memory holds.
+fn design(schemes: &[QuantScheme], device: &DeviceInfo) -> anyhow::Result<Design> {
+    let refusal = RefCell::new(None);
+    let fits = |mini: &MiniPlan| match check_fits(&mini.model, &mini.workloads, device) {
+        Ok(()) => true,
+        Err(error) => {
+            refusal.borrow_mut().get_or_insert(error);
+            false
+        }
+    };
+    let design = Design::new(schemes, &EngineProfile::candle(device), device.l3_bytes, &fits);
+    match refusal.into_inner() {
+        Some(error) if design.candidates().is_empty() => Err(error),
+        _ => Ok(design),
+    }
 }
 
 /// Measurements go beside a calibration file that was named, unless that is a device.

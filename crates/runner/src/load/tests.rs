@@ -126,18 +126,19 @@ fn passes_follow_each_other_in_the_cache() {
     let passes: Vec<(u32, u32)> = seen.borrow().iter().map(|p| (p.n_tokens, p.kv_len)).collect();
     let warmup = [(20, 0), (20, 0), (1, 20), (1, 21)];
     let fill = [(128, 0), (128, 128), (44, 256)];
-    let prefill = [(20, 300), (20, 300), (20, 300)];
-    // 320 cached, midpoint 340, 4 steps from 338: a chunk to 337, a settling step, the steps.
-    let decode = [(17, 320), (1, 337), (1, 338), (1, 339), (1, 340), (1, 341)];
-    assert_eq!(passes, [&warmup[..], &fill, &prefill, &decode].concat());
+    let prefill = [(20, 300); 4];
+    // 320 cached, midpoint 340, 4 steps from 338: a chunk to 335, three settling steps, the steps.
+    let settling = [(15, 320), (1, 335), (1, 336), (1, 337)];
+    let decode = [(1, 338), (1, 339), (1, 340), (1, 341)];
+    assert_eq!(passes, [&warmup[..], &fill, &prefill, &settling, &decode].concat());
 }
 
 #[test]
 fn warm_up_passes_of_load_and_prompt_are_kept_apart_from_samples() {
     let lines = measure(&[(workload(16, 0, 0), 1, 0), (workload(64, 0, 0), 1, 0)]);
     let tokens = |line: &Measurement| line.warmup.iter().map(|w| w.n_tokens).collect::<Vec<_>>();
-    assert_eq!(tokens(&lines[0]), [32, 32, 1, 1, 16]);
-    assert_eq!(tokens(&lines[1]), [32, 32, 1, 1, 64]);
+    assert_eq!(tokens(&lines[0]), [32, 32, 1, 1, 16, 16]);
+    assert_eq!(tokens(&lines[1]), [32, 32, 1, 1, 64, 64]);
 }
 
 #[test]
