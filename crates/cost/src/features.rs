@@ -17,6 +17,7 @@ pub struct Features {
 }
 
 impl<const N: usize> From<[(Feature, f64); N]> for Features {
+    #[inline]
     fn from(list: [(Feature, f64); N]) -> Self {
         const { assert!(N <= MOST, "more features than there is room for") };
         let mut items = [(Feature::Calls, 0.0); MOST];
@@ -28,6 +29,7 @@ impl<const N: usize> From<[(Feature, f64); N]> for Features {
 impl Deref for Features {
     type Target = [(Feature, f64)];
 
+    #[inline]
     fn deref(&self) -> &Self::Target {
         &self.items[..self.len]
     }
@@ -37,6 +39,7 @@ impl<'a> IntoIterator for &'a Features {
     type Item = &'a (Feature, f64);
     type IntoIter = std::slice::Iter<'a, (Feature, f64)>;
 
+    #[inline]
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
     }

@@ -82,9 +82,9 @@ impl PreparedCost {
 
     /// Calls `visit` with every operation of a pass over `n_tokens` tokens but attention: those
     /// that what is cached does not change. They are as many at any length.
-    pub fn visit_all_but_attention(&self, n_tokens: u32, mut visit: impl FnMut(OpCost)) {
+    pub fn visit_all_but_attention(&self, n_tokens: u32, mut visit: impl FnMut(&OpCost)) {
         for op in self.before_attention.iter().chain(&self.after_attention) {
-            visit(self.cost(op, n_tokens));
+            visit(&self.cost(op, n_tokens));
         }
     }
 
@@ -243,7 +243,7 @@ mod tests {
         ] {
             let prepared = PreparedCost::new(&model, &ZEN5, batch);
             let mut visited = Vec::new();
-            prepared.visit_all_but_attention(pass.n_tokens, |op| visited.push(op));
+            prepared.visit_all_but_attention(pass.n_tokens, |op| visited.push(*op));
             let (attention, others): (Vec<_>, Vec<_>) = batch_cost(&model, &ZEN5, pass, batch)
                 .ops
                 .into_iter()

@@ -6,7 +6,8 @@
 //! Each prediction is a whole request: prefill, decode, TTFT, TPOT and end to end, each with its
 //! interval, worst tier and extrapolation flag. Prints the time to describe the models, to prepare
 //! them and to predict, then single passes in an order that shares nothing between them, then the
-//! predictor that explains itself. Medians of the rounds.
+//! predictor that explains itself. Medians of the rounds; beside the time on the wall that on the
+//! core, where Linux tells it: the core may be shared.
 
 #![allow(
     clippy::print_stdout,
@@ -43,34 +44,34 @@ fn main() {
     let predictor = Predictor::new(&calibration).unwrap();
     presets();
 
-    let mut times: [Vec<f64>; 5] = Default::default();
+    let mut times: [Vec<Elapsed>; 5] = Default::default();
     let mut counts = [0; 5];
     for _ in 0..rounds {
-        let start = Instant::now();
+        let watch = Stopwatch::start();
         let models = describe();
-        times[0].push(start.elapsed().as_secs_f64());
+        times[0].push(watch.read());
         counts[0] = models.len();
 
-        let start = Instant::now();
+        let watch = Stopwatch::start();
         let prepared: Vec<_> =
             models.iter().map(|model| PreparedModel::new(&predictor, model, 1).unwrap()).collect();
-        times[1].push(start.elapsed().as_secs_f64());
+        times[1].push(watch.read());
         counts[1] = prepared.len();
 
         let lengths: Vec<u32> = geometric(16.0, 10_000.0, LENGTHS).collect();
         let n_depths = WANTED.div_ceil(prepared.len() * LENGTHS);
         let depths: Vec<u32> = geometric(1.0, 100_000.0, n_depths).map(|depth| depth - 1).collect();
-        let start = Instant::now();
+        let watch = Stopwatch::start();
         counts[2] = requests(&prepared, &lengths, &depths);
-        times[2].push(start.elapsed().as_secs_f64());
+        times[2].push(watch.read());
 
-        let start = Instant::now();
+        let watch = Stopwatch::start();
         counts[3] = passes(&prepared, &lengths, &depths);
-        times[3].push(start.elapsed().as_secs_f64());
+        times[3].push(watch.read());
 
-        let start = Instant::now();
+        let watch = Stopwatch::start();
         counts[4] = explained(&predictor, &models, &lengths);
-        times[4].push(start.elapsed().as_secs_f64());
+        times[4].push(watch.read());
     }
     let names = [
         "models described",
@@ -79,13 +80,45 @@ fn main() {
         "passes predicted, nothing shared",
         "passes predicted and explained",
     ];
-    println!("{:34} {:>9} {:>9} {:>14} {:>12}", "", "count", "s", "per second", "each");
+    println!("{:32} {:>8} {:>7} {:>7} {:>12}", "", "count", "wall s", "core s", "per core s");
     for ((name, count), times) in names.iter().zip(counts).zip(&mut times) {
-        times.sort_by(f64::total_cmp);
-        let seconds = times[times.len() / 2];
-        let (rate, each) = (count as f64 / seconds, 1e9 * seconds / count as f64);
-        println!("{name:34} {count:9} {seconds:9.3} {rate:14.0} {each:9.0} ns");
+        times.sort_by(|a, b| a.core().total_cmp(&b.core()));
+        let median = times[times.len() / 2];
+        let rate = count as f64 / median.core();
+        println!("{name:32} {count:8} {:7.3} {:7.3} {rate:12.0}", median.wall_s, median.core());
     }
+}
+
+/// A time on the wall and on the core, in seconds.
+#[derive(Clone, Copy)]
+struct Elapsed {
+    wall_s: f64,
+    core_s: Option<f64>,
+}
+
+impl Elapsed {
+    fn core(&self) -> f64 {
+        self.core_s.unwrap_or(self.wall_s)
+    }
+}
+
+struct Stopwatch(Instant, Option<f64>);
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self(Instant::now(), core_seconds())
+    }
+
+    fn read(&self) -> Elapsed {
+        let core_s = core_seconds().zip(self.1).map(|(end, start)| end - start);
+        Elapsed { wall_s: self.0.elapsed().as_secs_f64(), core_s }
+    }
+}
+
+/// Seconds that this thread has had a core.
+fn core_seconds() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().next()?.parse::<f64>().ok().map(|ns| 1e-9 * ns)
 }
 
 /// Every model of the catalogue in every quantization.

@@ -8,7 +8,7 @@ use foretoken_cost::{
 };
 use foretoken_spec::{Calibration, Estimate, ModelSpec, OpKind, Pass, Phase, TensorType, Tier};
 
-use crate::tally::{NOTABLE_SHARE, Tally, is_notable};
+use crate::tally::{NOTABLE_SHARE, Tally, distance, is_notable};
 
 /// Why a prediction is refused: nothing anchors it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -251,7 +251,7 @@ impl<'a> Predictor<'a> {
             }
         }
         // One sentence for the most distant operation: the others follow from the same shape.
-        notable.sort_by(|a, b| b.2.ln().abs().total_cmp(&a.2.ln().abs()));
+        notable.sort_by(|a, b| distance(b.2).total_cmp(&distance(a.2)));
         notable.first().map(|(op, feature, ratio)| {
             let (times, side) = if *ratio > 1.0 {
                 (format!("{ratio:.1} times"), "largest")
@@ -332,8 +332,8 @@ impl<'a> Predictor<'a> {
 pub(crate) fn evaluate(coefficients: &[Coefficient], cost: &OpCost) -> (f64, f64) {
     let mut seconds = 0.0;
     let mut overhead = 0.0;
-    for (feature, value) in &cost.features {
-        let known = coefficients.iter().find(|c| c.feature == *feature);
+    for (index, (feature, value)) in cost.features.iter().enumerate() {
+        let known = coefficient(coefficients, index, *feature);
         let time = known.map_or(0.0, |c| c.seconds_per_unit * value);
         seconds += time;
         if matches!(feature, Feature::Calls | Feature::ParallelCalls) {
@@ -343,14 +343,25 @@ pub(crate) fn evaluate(coefficients: &[Coefficient], cost: &OpCost) -> (f64, f64
     (seconds, overhead)
 }
 
+/// The coefficient of a feature: as a rule in the place that the operation has it in.
+fn coefficient(
+    coefficients: &[Coefficient],
+    index: usize,
+    feature: Feature,
+) -> Option<&Coefficient> {
+    let in_place = coefficients.get(index).filter(|c| c.feature == feature);
+    in_place.or_else(|| coefficients.iter().find(|c| c.feature == feature))
+}
+
 /// The feature of an operation that lies farthest outside what was measured, and its ratio to the
 /// nearest end of the range.
 pub(crate) fn farthest(coefficients: &[Coefficient], cost: &OpCost) -> Option<(Feature, f64)> {
     let calls = f64::from(cost.calls.max(1));
     cost.features
         .iter()
-        .filter_map(|(feature, value)| {
-            let known = coefficients.iter().find(|c| c.feature == *feature)?;
+        .enumerate()
+        .filter_map(|(index, (feature, value))| {
+            let known = coefficient(coefficients, index, *feature)?;
             let per_call = value / calls;
             let [low, high] = known.range;
             let ratio = match per_call {
@@ -360,7 +371,7 @@ pub(crate) fn farthest(coefficients: &[Coefficient], cost: &OpCost) -> Option<(F
             };
             (known.seconds_per_unit > 0.0).then_some((*feature, ratio))
         })
-        .max_by(|a, b| a.1.ln().abs().total_cmp(&b.1.ln().abs()))
+        .max_by(|a, b| distance(a.1).total_cmp(&distance(b.1)))
 }
 
 /// How little one matmul kernel says about another: the log-ratio of their bits, plus a penalty

@@ -3,6 +3,8 @@
 //! The numbers are those of [`Predictor::batch_pass`] and [`predict`](crate::predict), by the same
 //! formulas; what no pass changes is worked out once, and a prediction allocates nothing.
 
+use std::collections::BTreeSet;
+
 use foretoken_cost::{AttentionForm, KernelClass, OpCost, PreparedCost, Regime};
 use foretoken_spec::{Estimate, ModelSpec, Pass, Tier, Workload};
 
@@ -11,8 +13,8 @@ use crate::predictor::{Coefficient, evaluate, farthest};
 use crate::tally::Tally;
 use crate::{PredictError, Predictor};
 
-/// Token counts at which the kernels of each operation are looked up in advance: all that engines
-/// tell apart by rows. Any other kernel that a pass meets is looked up when it does.
+/// Token counts at which the kernels of each operation are looked up in advance, for all that
+/// engines tell apart by rows. Any other kernel is looked up when a pass meets it.
 const FORESEEN_TOKENS: [u32; 5] = [1, 2, 32, 512, 4096];
 
 /// A model, quantization and batch size on a calibrated device.
@@ -34,13 +36,22 @@ pub struct PreparedModel<'a> {
     predictor: &'a Predictor<'a>,
     quant: String,
     cost: PreparedCost,
-    /// Kernels of each operation but attention, by the order in which they are visited.
-    kernels: Vec<Vec<(KernelClass, Anchor<'a>)>>,
+    /// Kernels of the operations but attention, in the order in which these are visited.
+    kernels: Vec<Kernel<'a>>,
     /// Of a pass over one token, and over several.
     attention: [PreparedAttention<'a>; 2],
     /// A pass over one token without its attention, where every kernel of it is known.
     one_token: Option<Tally>,
     sampling_s: f64,
+}
+
+/// A kernel that an operation is known to meet.
+#[derive(Debug, Clone, Copy)]
+struct Kernel<'a> {
+    /// Which operation, by the order in which they are visited.
+    index: usize,
+    class: KernelClass,
+    anchor: Anchor<'a>,
 }
 
 /// What a kernel class stands on.
@@ -170,16 +181,20 @@ impl<'a> PreparedModel<'a> {
     fn tally(&self, n_tokens: u32) -> Result<Tally, PredictError> {
         let mut tally = Tally::default();
         let mut unknown = None;
-        let mut kernels = self.kernels.iter();
+        let mut kernels = self.kernels.iter().peekable();
+        let mut index = 0;
         self.cost.visit_all_but_attention(n_tokens, |op| {
-            let foreseen = kernels.next().map_or(&[][..], Vec::as_slice);
-            let known = foreseen.iter().find(|(class, _)| *class == op.class);
-            let anchor =
-                known.map(|(_, anchor)| *anchor).or_else(|| anchor_of(self.predictor, &op.class));
-            match anchor {
-                Some(anchor) => anchor.add(&op, &mut tally),
+            let mut anchor = None;
+            while let Some(kernel) = kernels.next_if(|kernel| kernel.index == index) {
+                if kernel.class == op.class {
+                    anchor = Some(kernel.anchor);
+                }
+            }
+            match anchor.or_else(|| anchor_of(self.predictor, &op.class)) {
+                Some(anchor) => anchor.add(op, &mut tally),
                 None => unknown = unknown.or(Some(op.class)),
             }
+            index += 1;
         });
         unknown.map_or(Ok(tally), |class| Err(self.predictor.no_anchor(&class, &self.quant)))
     }
@@ -257,23 +272,18 @@ fn anchor_of<'a>(predictor: &'a Predictor<'a>, class: &KernelClass) -> Option<An
 }
 
 /// The kernels that each operation meets at [`FORESEEN_TOKENS`].
-fn foreseen_kernels<'a>(
-    predictor: &'a Predictor<'a>,
-    cost: &PreparedCost,
-) -> Vec<Vec<(KernelClass, Anchor<'a>)>> {
-    let mut kernels: Vec<Vec<(KernelClass, Anchor<'a>)>> = Vec::new();
+fn foreseen_kernels<'a>(predictor: &'a Predictor<'a>, cost: &PreparedCost) -> Vec<Kernel<'a>> {
+    let mut met = BTreeSet::new();
     for n_tokens in FORESEEN_TOKENS {
         let mut index = 0;
         cost.visit_all_but_attention(n_tokens, |op| {
-            if kernels.len() <= index {
-                kernels.push(Vec::new());
-            }
-            let known = &mut kernels[index];
-            if known.iter().all(|(class, _)| *class != op.class) {
-                known.extend(anchor_of(predictor, &op.class).map(|anchor| (op.class, anchor)));
-            }
+            met.insert((index, op.class));
             index += 1;
         });
     }
-    kernels
+    let kernel = |(index, class)| {
+        let anchor = anchor_of(predictor, &class)?;
+        Some(Kernel { index, class, anchor })
+    };
+    met.into_iter().filter_map(kernel).collect()
 }

@@ -45,7 +45,7 @@ impl Tally {
             self.borrowed_seconds += seconds;
         }
         if let Some(ratio) = ratio {
-            self.distance += seconds * ratio.ln().abs();
+            self.distance += seconds * distance(ratio).ln();
             if is_notable(ratio) {
                 self.far_seconds = self.far_seconds.max(seconds);
             }
@@ -75,7 +75,12 @@ impl Tally {
 
 /// Whether a ratio to the measured range is worth a sentence.
 pub(crate) fn is_notable(ratio: f64) -> bool {
-    ratio.ln().abs() >= NOTABLE_RATIO.ln()
+    distance(ratio) >= NOTABLE_RATIO
+}
+
+/// How far a ratio is from 1, up or down: itself or its inverse, whichever is larger.
+pub(crate) fn distance(ratio: f64) -> f64 {
+    ratio.max(1.0 / ratio)
 }
 
 #[cfg(test)]
