@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use foretoken_spec::{LatentAttention, LayerKind, LayerView, ModelShape, OpKind, Pass};
 
 use crate::ops::product;
-use crate::{AttentionForm, EngineProfile, Feature, KernelClass, KvLayout, OpCost, Regime};
+use crate::{
+    AttentionForm, EngineProfile, Feature, Features, KernelClass, KvLayout, OpCost, Regime,
+};
 
 const F32_BYTES: u64 = 4;
 
@@ -17,69 +19,88 @@ const PARALLEL_GEMM_WORK: u64 = 48 * 48 * 256;
 /// Tokens that llama.cpp takes through the layers at once (`n_ubatch`).
 pub(crate) const LLAMA_CPP_UBATCH: u64 = 512;
 
-/// Everything inside attention but its projections and the rotary embedding, over all layers.
-///
-/// With `n` new tokens, `t = kv_len + n` keys, `H` heads, `G` key-value heads, keys of width `d`
-/// and values of width `e`, per layer and sequence:
-/// - scores and values: `2 · n · t · H · (d + e)` FLOP, two multiplications per head, each by one
-///   thread or by all of them (at a price per call) as its `n · t · d` says;
-/// - materialised: the score matrices have `H · n · t` elements; they are written, scaled, masked
-///   (prefill only), soft-maxed and read; keys and values, `t · G · (d + e)` elements, are
-///   concatenated when the cache is not empty and copied as a whole ([`KvLayout::Concatenated`]),
-///   materialised for every head when `H > G`, and `t · H · (d + e)` are read and packed;
-/// - flash: no scores are kept, `t · G · (d + e)` elements of keys and values are read;
-/// - the queries and the output, `n · H · (d + e)` elements, change layout.
-///
-/// In an engine that caps the cache of a windowed layer, `t` is at most the window and the tokens
-/// that go in at once. Attention on a latent has one key-value head of the latent's width.
-pub(crate) fn attention_op(
-    shape: &ModelShape,
-    engine: &EngineProfile,
-    pass: Pass,
-    batch: u32,
-    class: KernelClass,
-) -> OpCost {
-    let form = class.attention;
-    let layout = engine.kv_layout(shape);
-    let mut sum = Sum::default();
-    for (layer, count) in attention_layers(shape) {
-        let heads = Heads::of(&layer, shape.details.latent.as_ref());
-        let t = keys(engine, pass, layer.window);
-        sum.add(&heads, pass, t, u64::from(count) * u64::from(batch), (form, layout));
+/// The layers that attend, and how the engine keeps what they attend to.
+#[derive(Debug, Clone)]
+pub(crate) struct AttentionLayers {
+    /// Heads, window and number of alike layers.
+    layers: Vec<(Heads, Option<u32>, u32)>,
+    layout: KvLayout,
+}
+
+impl AttentionLayers {
+    /// Those of this shape.
+    pub(crate) fn of(shape: &ModelShape, engine: &EngineProfile) -> Self {
+        let latent = shape.details.latent.as_ref();
+        let layers = attention_layers(shape)
+            .into_iter()
+            .map(|(layer, count)| (Heads::of(&layer, latent), layer.window, count))
+            .collect();
+        Self { layers, layout: engine.kv_layout(shape) }
     }
-    let features = match (form, class.regime) {
-        (AttentionForm::Flash, _) => vec![
-            (Feature::Calls, sum.layers as f64),
-            (Feature::Elements, sum.relaid as f64),
-            (Feature::Flop, sum.flop as f64),
-            (Feature::KvElements, sum.cached as f64),
-        ],
-        (AttentionForm::Materialised, Regime::OneRow) => vec![
-            (Feature::Calls, sum.layers as f64),
-            (Feature::HeadCalls, sum.head_calls as f64),
-            (Feature::Flop, sum.flop as f64),
-            (Feature::KvElements, sum.concatenated as f64),
-            (Feature::RepeatedElements, sum.repeated as f64),
-            (Feature::ScoreElements, sum.scores as f64),
-        ],
-        (AttentionForm::Materialised, Regime::ManyRows) => vec![
-            (Feature::Calls, sum.layers as f64),
-            (Feature::Flop, (sum.flop - sum.parallel_flop) as f64),
-            (Feature::ParallelFlop, sum.parallel_flop as f64),
-            (Feature::ParallelCalls, sum.parallel_calls as f64),
-            (Feature::ScoreElements, sum.scores as f64),
-            (Feature::KvElements, sum.read as f64),
-        ],
-    };
-    OpCost {
-        op: OpKind::Attention,
-        role: None,
-        tensor_type: None,
-        class,
-        calls: u32::try_from(sum.layers).unwrap_or(u32::MAX),
-        flop: sum.flop,
-        bytes: sum.bytes(form, engine),
-        features,
+
+    /// Everything inside attention but its projections and the rotary embedding, over all layers.
+    ///
+    /// With `n` new tokens, `t = kv_len + n` keys, `H` heads, `G` key-value heads, keys of width `d`
+    /// and values of width `e`, per layer and sequence:
+    /// - scores and values: `2 · n · t · H · (d + e)` FLOP, two multiplications per head, each by one
+    ///   thread or by all of them (at a price per call) as its `n · t · d` says;
+    /// - materialised: the score matrices have `H · n · t` elements; they are written, scaled, masked
+    ///   (prefill only), soft-maxed and read; keys and values, `t · G · (d + e)` elements, are
+    ///   concatenated when the cache is not empty and copied as a whole ([`KvLayout::Concatenated`]),
+    ///   materialised for every head when `H > G`, and `t · H · (d + e)` are read and packed;
+    /// - flash: no scores are kept, `t · G · (d + e)` elements of keys and values are read;
+    /// - the queries and the output, `n · H · (d + e)` elements, change layout.
+    ///
+    /// In an engine that caps the cache of a windowed layer, `t` is at most the window and the tokens
+    /// that go in at once. Attention on a latent has one key-value head of the latent's width.
+    pub(crate) fn cost(
+        &self,
+        engine: &EngineProfile,
+        pass: Pass,
+        batch: u32,
+        class: KernelClass,
+    ) -> OpCost {
+        let form = class.attention;
+        let mut sum = Sum::default();
+        for (heads, window, count) in &self.layers {
+            let t = keys(engine, pass, *window);
+            let layers = u64::from(*count) * u64::from(batch);
+            sum.add(heads, pass, t, layers, (form, self.layout));
+        }
+        let features = match (form, class.regime) {
+            (AttentionForm::Flash, _) => Features::from([
+                (Feature::Calls, sum.layers as f64),
+                (Feature::Elements, sum.relaid as f64),
+                (Feature::Flop, sum.flop as f64),
+                (Feature::KvElements, sum.cached as f64),
+            ]),
+            (AttentionForm::Materialised, Regime::OneRow) => Features::from([
+                (Feature::Calls, sum.layers as f64),
+                (Feature::HeadCalls, sum.head_calls as f64),
+                (Feature::Flop, sum.flop as f64),
+                (Feature::KvElements, sum.concatenated as f64),
+                (Feature::RepeatedElements, sum.repeated as f64),
+                (Feature::ScoreElements, sum.scores as f64),
+            ]),
+            (AttentionForm::Materialised, Regime::ManyRows) => Features::from([
+                (Feature::Calls, sum.layers as f64),
+                (Feature::Flop, (sum.flop - sum.parallel_flop) as f64),
+                (Feature::ParallelFlop, sum.parallel_flop as f64),
+                (Feature::ParallelCalls, sum.parallel_calls as f64),
+                (Feature::ScoreElements, sum.scores as f64),
+                (Feature::KvElements, sum.read as f64),
+            ]),
+        };
+        OpCost {
+            op: OpKind::Attention,
+            role: None,
+            tensor_type: None,
+            class,
+            calls: u32::try_from(sum.layers).unwrap_or(u32::MAX),
+            flop: sum.flop,
+            bytes: sum.bytes(form, engine),
+            features,
+        }
     }
 }
 
@@ -106,6 +127,7 @@ fn keys(engine: &EngineProfile, pass: Pass, window: Option<u32>) -> u64 {
 }
 
 /// The heads of a layer as the scores see them.
+#[derive(Debug, Clone)]
 struct Heads {
     query: u64,
     kv: u64,
@@ -228,6 +250,16 @@ mod tests {
             rms_norm_eps: 1e-5,
             details: ShapeDetails::default(),
         }
+    }
+
+    fn attention_op(
+        shape: &ModelShape,
+        engine: &EngineProfile,
+        pass: Pass,
+        batch: u32,
+        class: KernelClass,
+    ) -> OpCost {
+        AttentionLayers::of(shape, engine).cost(engine, pass, batch, class)
     }
 
     fn value(op: &OpCost, feature: Feature) -> f64 {

@@ -1,14 +1,11 @@
 //! The operations of a forward pass, with their features.
 
-use std::collections::BTreeMap;
-
 use foretoken_spec::{
     Architecture, Experts, FeedForward, LayerKind, ModelShape, ModelSpec, OpKind, Pass, RoleKind,
     TensorRole, TensorSpec, TensorType,
 };
 
-use crate::attention::attention_op;
-use crate::{AttentionForm, EngineProfile, KernelClass, KernelPath};
+use crate::{AttentionForm, EngineProfile, Features, KernelClass, PreparedCost};
 
 /// What an operation's time is linear in. A coefficient is seconds per unit of its feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,7 +88,7 @@ impl Feature {
 }
 
 /// One kind of operation in one pass, summed over the layers that share its kernel class.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OpCost {
     /// Kind.
     pub op: OpKind,
@@ -108,7 +105,7 @@ pub struct OpCost {
     /// Memory traffic of the pass: weights as executed, activations read and written.
     pub bytes: u64,
     /// What its time is linear in.
-    pub features: Vec<(Feature, f64)>,
+    pub features: Features,
 }
 
 impl OpCost {
@@ -147,7 +144,7 @@ impl PassCost {
     }
 }
 
-const F32_BYTES: u64 = 4;
+pub(crate) const F32_BYTES: u64 = 4;
 
 /// A product that stops at the largest number: absurd lengths times absurd widths.
 pub(crate) fn product(factors: &[u64]) -> u64 {
@@ -164,35 +161,7 @@ pub fn pass_cost(model: &ModelSpec, engine: &EngineProfile, pass: Pass) -> PassC
 /// The operations of one forward pass over `batch` sequences of the same length at once: the
 /// weights are read once for all, attention is paid by each.
 pub fn batch_cost(model: &ModelSpec, engine: &EngineProfile, pass: Pass, batch: u32) -> PassCost {
-    let batch = batch.max(1);
-    let rows = pass.n_tokens.saturating_mul(batch);
-    let n = u64::from(rows);
-    let shape = &model.shape;
-    let hidden = u64::from(shape.hidden_size);
-    let layers = u64::from(shape.n_layers);
-    let vocab = u64::from(shape.vocab_size) * u64::from(batch);
-
-    let float = is_float_model(model);
-    let class = |op| KernelClass::plain(op, rows, float);
-    let plain = |op, calls, elements, moves| elementwise(class(op), calls, elements, moves);
-
-    let mut ops = vec![plain(OpKind::Embedding, 1, n * hidden, 2)];
-    let (norms, norm_elements) = norm_elements(model);
-    ops.push(plain(OpKind::RmsNorm, norms, product(&[n, norm_elements]), 2));
-    ops.extend(layer_matmuls(model, engine, rows));
-    let (rotated, rotations) = rotated_elements(shape);
-    ops.push(plain(OpKind::Rope, 2 * rotations, product(&[n, rotated]), 4));
-    ops.push(attention_op(shape, engine, pass, batch, attention_class(model, engine, pass)));
-    let sums = layers * hidden + added_elements(model);
-    ops.push(plain(OpKind::Residual, layers, product(&[n, sums]), 3));
-    ops.push(plain(OpKind::MlpElementwise, layers, product(&[n, mlp_elements(model)]), 3));
-    if let Some(head) = model.lm_head() {
-        let mut op = matmul(head, engine, batch, (1, None));
-        op.op = OpKind::LmHead;
-        ops.push(op);
-    }
-    ops.push(plain(OpKind::Host, 1, vocab, 2));
-    PassCost { pass, ops }
+    PreparedCost::new(model, engine, batch).pass(pass)
 }
 
 /// Attention of a pass in a given form, where the engine's own form was not measured.
@@ -203,19 +172,12 @@ pub fn attention_cost(
     batch: u32,
     form: AttentionForm,
 ) -> OpCost {
-    let class = KernelClass { attention: form, ..attention_class(model, engine, pass) };
-    attention_op(&model.shape, engine, pass, batch.max(1), class)
-}
-
-fn attention_class(model: &ModelSpec, engine: &EngineProfile, pass: Pass) -> KernelClass {
-    let form = engine.attention(&model.shape);
-    // A batch of single tokens attends one by one: the regime is that of a sequence.
-    KernelClass::attention(form, pass.n_tokens, is_float_model(model))
+    PreparedCost::new(model, engine, batch).attention(pass, form)
 }
 
 /// Norms of a pass, and the elements that they go through for each token. A norm as wide as a head
 /// goes over every head.
-fn norm_elements(model: &ModelSpec) -> (u64, u64) {
+pub(crate) fn norm_elements(model: &ModelSpec) -> (u64, u64) {
     let mut norms = 0;
     let mut elements: u64 = 0;
     for tensor in model.tensors.iter().filter(|t| t.role.kind() == RoleKind::Norm) {
@@ -234,7 +196,7 @@ fn norm_elements(model: &ModelSpec) -> (u64, u64) {
 }
 
 /// Elements of queries and keys that are rotated for each token, and the layers that rotate.
-fn rotated_elements(shape: &ModelShape) -> (u64, u64) {
+pub(crate) fn rotated_elements(shape: &ModelShape) -> (u64, u64) {
     let rotating = shape.layers().filter(|l| l.kind == LayerKind::Attention && l.rope_dim > 0);
     let mut sum = (0, 0);
     for layer in rotating {
@@ -247,7 +209,7 @@ fn rotated_elements(shape: &ModelShape) -> (u64, u64) {
 
 /// Elements beside the residual sums that are added or folded in for each token: biases, and the
 /// channels of convolutions and states (an approximation: their scans are not modelled).
-fn added_elements(model: &ModelSpec) -> u64 {
+pub(crate) fn added_elements(model: &ModelSpec) -> u64 {
     let experts = model.shape.details.experts.as_ref();
     let of_tensor = |tensor: &TensorSpec| match tensor.role.kind() {
         RoleKind::Convolution => tensor.n_elements(),
@@ -270,7 +232,7 @@ fn added_elements(model: &ModelSpec) -> u64 {
 }
 
 /// Elements of activation, product with the up projection, and second residual sum for each token.
-fn mlp_elements(model: &ModelSpec) -> u64 {
+pub(crate) fn mlp_elements(model: &ModelSpec) -> u64 {
     let shape = &model.shape;
     let hidden = u64::from(shape.hidden_size);
     let gated = Architecture::find(&shape.architecture)
@@ -293,7 +255,7 @@ fn mlp_elements(model: &ModelSpec) -> u64 {
 
 /// Whether all matrices of the layers are floating-point: they are multiplied by another thread
 /// pool than integer ones, which changes the times of everything between them.
-fn is_float_model(model: &ModelSpec) -> bool {
+pub(crate) fn is_float_model(model: &ModelSpec) -> bool {
     let mut matrices =
         model.tensors.iter().filter(|t| t.layer.is_some() && !t.role.is_vector()).peekable();
     matrices.peek().is_some() && matrices.all(|t| t.tensor_type.is_float())
@@ -309,7 +271,7 @@ pub fn sampling_cost(model: &ModelSpec) -> Vec<OpCost> {
 }
 
 /// An operation that goes through `elements` F32 numbers, moving each `moves` times.
-fn elementwise(class: KernelClass, calls: u64, elements: u64, moves: u64) -> OpCost {
+pub(crate) fn elementwise(class: KernelClass, calls: u64, elements: u64, moves: u64) -> OpCost {
     OpCost {
         op: class.op,
         role: None,
@@ -318,95 +280,15 @@ fn elementwise(class: KernelClass, calls: u64, elements: u64, moves: u64) -> OpC
         calls: calls as u32,
         flop: elements,
         bytes: moves * F32_BYTES * elements,
-        features: vec![(Feature::Calls, calls as f64), (Feature::Elements, elements as f64)],
+        features: Features::from([
+            (Feature::Calls, calls as f64),
+            (Feature::Elements, elements as f64),
+        ]),
     }
-}
-
-/// The multiplications of all layers, one entry per role, tensor type and shape.
-fn layer_matmuls(model: &ModelSpec, engine: &EngineProfile, n_rows: u32) -> Vec<OpCost> {
-    let mut groups: BTreeMap<(TensorRole, TensorType, &[u64]), (&TensorSpec, u64)> =
-        BTreeMap::new();
-    for tensor in &model.tensors {
-        let kind = tensor.role.kind();
-        let is_matrix = tensor.layer.is_some()
-            && matches!(kind, RoleKind::Matrix | RoleKind::Experts | RoleKind::Router)
-            && tensor.shape.len() >= 2;
-        if is_matrix {
-            let key = (tensor.role, tensor.tensor_type, tensor.shape.as_slice());
-            groups.entry(key).or_insert((tensor, 0)).1 += 1;
-        }
-    }
-    let experts = model.shape.details.experts.as_ref();
-    groups
-        .into_values()
-        .map(|(tensor, calls)| matmul(tensor, engine, n_rows, (calls, experts)))
-        .collect()
-}
-
-/// `calls` multiplications of `n_rows` rows by a weight matrix:
-/// `flop = 2 · n_rows · k · n` each, weights read once as the engine executes them.
-///
-/// Of the matrices of experts each row meets `used` of `count`; those that any row meets are read.
-/// They are multiplied one after the other, each by its share of the rows.
-fn matmul(
-    tensor: &TensorSpec,
-    engine: &EngineProfile,
-    n_rows: u32,
-    (calls, experts): (u64, Option<&Experts>),
-) -> OpCost {
-    let (k, n, stacked) = match tensor.shape[..] {
-        [k, n] => (k, n, 1),
-        [k, n, stacked] => (k, n, stacked),
-        _ => (tensor.n_elements(), 1, 1),
-    };
-    let matrices = product(&[calls, stacked]);
-    // Matrices that are met, and rows that each of those met multiplies, summed over all.
-    let (met, rows) = match experts.filter(|_| tensor.role.kind() == RoleKind::Experts) {
-        Some(experts) => {
-            let layers = matrices as f64 / f64::from(experts.count.max(1));
-            let met = (layers * experts.active(n_rows)).round() as u64;
-            let rows = layers * f64::from(experts.used) * f64::from(n_rows);
-            (met.max(1), rows.round() as u64)
-        }
-        None => (matrices, product(&[matrices, n_rows.into()])),
-    };
-    let rows_each = u32::try_from(rows / met.max(1)).unwrap_or(u32::MAX).max(1);
-    let path = engine.kernel(tensor.tensor_type, rows_each, k, n);
-    let flop = product(&[2, rows, k, n]);
-    let weight_bytes = met.saturating_mul(executed(engine, tensor.tensor_type, path, (k, n)));
-    let inputs = product(&[rows, k]);
-    let outputs = product(&[rows, n]);
-    let mut features = vec![
-        (Feature::Calls, met as f64),
-        (Feature::WeightBytes, weight_bytes as f64),
-        (Feature::InputElements, inputs as f64),
-    ];
-    if rows_each > 1 {
-        features.insert(1, (Feature::Flop, flop as f64));
-    }
-    OpCost {
-        op: OpKind::Matmul,
-        role: Some(tensor.role),
-        tensor_type: Some(tensor.tensor_type),
-        class: KernelClass::matmul(tensor.tensor_type, path, rows_each),
-        calls: u32::try_from(met).unwrap_or(u32::MAX),
-        flop,
-        bytes: weight_bytes.saturating_add(product(&[F32_BYTES, inputs.saturating_add(outputs)])),
-        features,
-    }
-}
-
-fn executed(
-    engine: &EngineProfile,
-    tensor_type: TensorType,
-    path: KernelPath,
-    (k, n): (u64, u64),
-) -> u64 {
-    engine.executed_bytes(tensor_type, path, k.saturating_mul(n))
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::engine::tests::ZEN5;
     use foretoken_spec::{ModelShape, ModelSource, ShapeDetails};

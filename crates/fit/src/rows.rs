@@ -79,7 +79,7 @@ fn row(op: &OpCost, seconds: f64) -> Option<Row> {
     (seconds > 0.0).then(|| Row {
         class: op.class,
         calls: op.calls,
-        features: op.features.clone(),
+        features: op.features.to_vec(),
         seconds,
     })
 }

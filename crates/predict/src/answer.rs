@@ -39,10 +39,7 @@ pub fn predict(
     let sampling = predictor.sampling(model)?;
     let sampling_s: f64 = sampling.iter().map(|op| op.seconds).sum();
 
-    // The interval of a pass with its sampling is that of the pass, stretched to the sum.
-    let estimate = |pass: &PassPrediction, extra_s: f64| {
-        milliseconds(&pass.estimate, (pass.seconds + extra_s) / pass.seconds)
-    };
+    let estimate = |pass: &PassPrediction, extra_s| with_extra_ms(&pass.estimate, extra_s);
     let extrapolation = [(Phase::Prefill, &prefill), (Phase::Decode, &decode)]
         .into_iter()
         .filter_map(|(phase, pass)| Some((phase, pass.as_ref()?)))
@@ -106,8 +103,14 @@ pub fn predict(
     })
 }
 
+/// A pass and what follows it, in milliseconds: the interval is that of the pass, stretched to the
+/// sum.
+pub(crate) fn with_extra_ms(pass: &Estimate, extra_s: f64) -> Estimate {
+    milliseconds(pass, (pass.point + extra_s) / pass.point)
+}
+
 /// `ttft + (generated − 1) · tpot`; interval ends add up, as the errors of one model go together.
-fn end_to_end(
+pub(crate) fn end_to_end(
     ttft: Option<Estimate>,
     tpot: Option<Estimate>,
     generated_tokens: u32,

@@ -6,8 +6,11 @@
 
 mod answer;
 mod predictor;
+mod prepared;
+mod tally;
 #[cfg(test)]
 mod tests;
 
 pub use answer::{Asked, predict};
 pub use predictor::{OpSeconds, PassPrediction, PredictError, Predictor};
+pub use prepared::{PassEstimate, PreparedModel, PreparedTokens, RequestEstimate};

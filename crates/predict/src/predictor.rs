@@ -8,6 +8,8 @@ use foretoken_cost::{
 };
 use foretoken_spec::{Calibration, Estimate, ModelSpec, OpKind, Pass, Phase, TensorType, Tier};
 
+use crate::tally::{NOTABLE_SHARE, Tally, distance, is_notable};
+
 /// Why a prediction is refused: nothing anchors it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -80,7 +82,7 @@ pub struct Predictor<'a> {
 
 /// One coefficient as a prediction needs it.
 #[derive(Debug, Clone, Copy)]
-struct Coefficient {
+pub(crate) struct Coefficient {
     feature: Feature,
     seconds_per_unit: f64,
     /// Smallest and largest value per call that was measured.
@@ -92,12 +94,6 @@ struct Coefficient {
 const SIBLING_HALF_WIDTH: f64 = 0.7;
 /// Values this much outside the measured range still count as inside.
 const RANGE_TOLERANCE: f64 = 1.25;
-/// Share of a pass from which an operation outside its range is worth a sentence.
-const NOTABLE_SHARE: f64 = 0.02;
-/// Ratio to the measured range from which it is worth one.
-const NOTABLE_RATIO: f64 = 2.5;
-/// Largest factor on the half-width by extrapolation is one more than this.
-const MOST_STRETCH: f64 = 3.0;
 /// Half-width (log space) where cross-validation had too few models to tell.
 const UNKNOWN_HALF_WIDTH: f64 = 0.7;
 
@@ -153,7 +149,7 @@ impl<'a> Predictor<'a> {
     /// Time of one operation, all its calls together, by its own kernel class; `None` where that
     /// was not measured.
     pub fn operation(&self, op: &OpCost) -> Option<f64> {
-        self.terms.contains_key(&op.class).then(|| self.evaluate(&op.class, op).0)
+        self.terms.contains_key(&op.class).then(|| evaluate(self.coefficients(&op.class), op).0)
     }
 
     /// Time of one forward pass.
@@ -179,23 +175,19 @@ impl<'a> Predictor<'a> {
         let mut cost = batch_cost(model, &self.engine, pass, batch);
         let assumed = self.assume_measured_attention(model, pass, batch, &mut cost.ops);
         let ops = self.time_ops(cost.ops, &model.quant, scale)?;
-        let seconds: f64 = ops.iter().map(|op| op.seconds).sum();
-        let (mut extrapolation, stretch) = self.extrapolation(&ops, seconds);
-        extrapolation.extend(assumed);
-        let borrowed: f64 = ops
-            .iter()
-            .filter(|op| op.tier >= Tier::SiblingQuantization)
-            .map(|op| op.seconds / seconds)
-            .sum();
-        let (half_width, level) = self.half_width(phase);
-        let widened = half_width * (1.0 + stretch) + borrowed * SIBLING_HALF_WIDTH;
+        let mut tally = Tally::default();
+        for op in &ops {
+            let farthest = farthest(self.coefficients(&op.class), &op.cost);
+            tally.add(op.seconds, op.tier, farthest.map(|(_, ratio)| ratio));
+        }
+        let extrapolation = self.extrapolation(&ops, tally.seconds).into_iter();
         Ok(PassPrediction {
             pass,
-            seconds,
-            tier: ops.iter().map(|op| op.tier).max().unwrap_or(Tier::SameQuantization),
+            seconds: tally.seconds,
+            tier: tally.tier,
             ops,
-            estimate: Estimate::log_interval(seconds, widened, level),
-            extrapolation,
+            estimate: self.interval(phase, tally.seconds, tally.stretch(), tally.borrowed()),
+            extrapolation: extrapolation.chain(assumed).collect(),
         })
     }
 
@@ -209,19 +201,25 @@ impl<'a> Predictor<'a> {
         ops: &mut [OpCost],
     ) -> Option<String> {
         let op = ops.iter_mut().find(|op| op.op == OpKind::Attention)?;
-        let is_known = |class: &KernelClass| {
-            self.terms.keys().any(|known| {
-                (known.op, known.attention, known.regime)
-                    == (class.op, class.attention, class.regime)
-            })
-        };
-        if op.class.attention == AttentionForm::Materialised || is_known(&op.class) {
+        let form = self.measured_attention(&op.class);
+        if form == op.class.attention {
             return None;
         }
-        let form = AttentionForm::Materialised;
         *op = attention_cost(model, &self.engine, pass, batch, form);
         let architecture = &model.shape.architecture;
         Some(format!("attention of `{architecture}` was not measured: llama's form is assumed"))
+    }
+
+    /// The form of attention that stands for this class: its own where that was measured, else
+    /// llama's.
+    pub(crate) fn measured_attention(&self, class: &KernelClass) -> AttentionForm {
+        let wanted = (class.op, class.attention, class.regime);
+        let mut known = self.terms.keys().map(|known| (known.op, known.attention, known.regime));
+        if known.any(|known| known == wanted) {
+            class.attention
+        } else {
+            AttentionForm::Materialised
+        }
     }
 
     /// Time of softmax and sampling of one token.
@@ -232,28 +230,35 @@ impl<'a> Predictor<'a> {
         self.time_ops(sampling_cost(model), &model.quant, 1.0)
     }
 
-    /// Half-width in log space and nominal coverage of the intervals of a phase.
-    fn half_width(&self, phase: Phase) -> (f64, f64) {
+    /// The interval around a pass of this time: how far it lies outside what was measured
+    /// ([`Tally::stretch`]) and the share of borrowed kernels widen it.
+    pub(crate) fn interval(
+        &self,
+        phase: Phase,
+        seconds: f64,
+        stretch: f64,
+        borrowed: f64,
+    ) -> Estimate {
         let fit = self.calibration.intervals.iter().find(|fit| fit.phase == phase);
-        fit.map_or((UNKNOWN_HALF_WIDTH, 0.9), |fit| (fit.half_width, fit.level))
+        let (half_width, level) =
+            fit.map_or((UNKNOWN_HALF_WIDTH, 0.9), |fit| (fit.half_width, fit.level));
+        let widened = half_width * (1.0 + stretch) + borrowed * SIBLING_HALF_WIDTH;
+        Estimate::log_interval(seconds, widened, level)
     }
 
-    /// What lies far outside the measured ranges, as a sentence, and by how much in all: the
-    /// log-distance of each operation, weighted by its share of the time.
-    fn extrapolation(&self, ops: &[OpSeconds], total: f64) -> (Vec<String>, f64) {
-        let mut stretch = 0.0;
+    /// What lies far outside the measured ranges, as a sentence.
+    fn extrapolation(&self, ops: &[OpSeconds], total: f64) -> Option<String> {
         let mut notable: Vec<(&OpSeconds, Feature, f64)> = Vec::new();
         for op in ops {
-            let Some((feature, ratio)) = self.farthest(op) else { continue };
-            let share = op.seconds / total;
-            stretch += share * ratio.ln().abs();
-            if share >= NOTABLE_SHARE && ratio.ln().abs() >= NOTABLE_RATIO.ln() {
+            let farthest = farthest(self.coefficients(&op.class), &op.cost);
+            let Some((feature, ratio)) = farthest else { continue };
+            if op.seconds / total >= NOTABLE_SHARE && is_notable(ratio) {
                 notable.push((op, feature, ratio));
             }
         }
         // One sentence for the most distant operation: the others follow from the same shape.
-        notable.sort_by(|a, b| b.2.ln().abs().total_cmp(&a.2.ln().abs()));
-        let sentence = notable.first().map(|(op, feature, ratio)| {
+        notable.sort_by(|a, b| distance(b.2).total_cmp(&distance(a.2)));
+        notable.first().map(|(op, feature, ratio)| {
             let (times, side) = if *ratio > 1.0 {
                 (format!("{ratio:.1} times"), "largest")
             } else {
@@ -265,33 +270,11 @@ impl<'a> Predictor<'a> {
             };
             let (op, feature) = (op.cost.name(), feature.name().replace('_', " "));
             format!("{op}: {feature} per call is {times} the {side} measured{others}")
-        });
-        (sentence.into_iter().collect(), stretch.min(MOST_STRETCH))
+        })
     }
 
-    /// The feature of an operation that lies farthest outside what was measured, and its ratio to
-    /// the nearest end of the range.
-    fn farthest(&self, op: &OpSeconds) -> Option<(Feature, f64)> {
-        let calls = f64::from(op.cost.calls.max(1));
-        let coefficients = self.terms.get(&op.class)?;
-        op.cost
-            .features
-            .iter()
-            .filter_map(|(feature, value)| {
-                let known = coefficients.iter().find(|c| c.feature == *feature)?;
-                let per_call = value / calls;
-                let [low, high] = known.range;
-                let ratio = match per_call {
-                    v if v > high * RANGE_TOLERANCE && high > 0.0 => v / high,
-                    v if v < low / RANGE_TOLERANCE && v > 0.0 => v / low,
-                    _ => return None,
-                };
-                (known.seconds_per_unit > 0.0).then_some((*feature, ratio))
-            })
-            .max_by(|a, b| a.1.ln().abs().total_cmp(&b.1.ln().abs()))
-    }
-
-    fn correction(&self, phase: Phase) -> f64 {
+    /// Factor of a phase on the sum of its operations.
+    pub(crate) fn correction(&self, phase: Phase) -> f64 {
         self.calibration.corrections.iter().find(|c| c.phase == phase).map_or(1.0, |c| c.scale)
     }
 
@@ -304,12 +287,8 @@ impl<'a> Predictor<'a> {
         ops.into_iter()
             .map(|cost| {
                 let (class, tier) =
-                    self.anchor(&cost.class).ok_or_else(|| PredictError::NoAnchor {
-                        calibration: self.calibration.id.clone(),
-                        class: cost.class.key(),
-                        quant: quant.to_owned(),
-                    })?;
-                let (seconds, overhead_seconds) = self.evaluate(&class, &cost);
+                    self.anchor(&cost.class).ok_or_else(|| self.no_anchor(&cost.class, quant))?;
+                let (seconds, overhead_seconds) = evaluate(self.coefficients(&class), &cost);
                 Ok(OpSeconds {
                     cost,
                     seconds: scale * seconds,
@@ -321,24 +300,23 @@ impl<'a> Predictor<'a> {
             .collect()
     }
 
-    fn evaluate(&self, class: &KernelClass, cost: &OpCost) -> (f64, f64) {
-        let coefficients = self.terms.get(class).map_or(&[][..], Vec::as_slice);
-        let mut seconds = 0.0;
-        let mut overhead = 0.0;
-        for (feature, value) in &cost.features {
-            let known = coefficients.iter().find(|c| c.feature == *feature);
-            let time = known.map_or(0.0, |c| c.seconds_per_unit * value);
-            seconds += time;
-            if matches!(feature, Feature::Calls | Feature::HeadCalls | Feature::ParallelCalls) {
-                overhead += time;
-            }
+    /// The refusal where nothing stands in for a class.
+    pub(crate) fn no_anchor(&self, class: &KernelClass, quant: &str) -> PredictError {
+        PredictError::NoAnchor {
+            calibration: self.calibration.id.clone(),
+            class: class.key(),
+            quant: quant.to_owned(),
         }
-        (seconds, overhead)
+    }
+
+    /// The coefficients of a measured class.
+    pub(crate) fn coefficients(&self, class: &KernelClass) -> &[Coefficient] {
+        self.terms.get(class).map_or(&[][..], Vec::as_slice)
     }
 
     /// The class itself, or the measured relative that stands in for it: the same operation and
     /// regime, and the nearest kernel and number of bits.
-    fn anchor(&self, class: &KernelClass) -> Option<(KernelClass, Tier)> {
+    pub(crate) fn anchor(&self, class: &KernelClass) -> Option<(KernelClass, Tier)> {
         if self.terms.contains_key(class) {
             return Some((*class, Tier::SameQuantization));
         }
@@ -354,6 +332,52 @@ impl<'a> Predictor<'a> {
             .min_by(|a, b| a.1.total_cmp(&b.1))
             .map(|(known, _)| (known, Tier::SiblingQuantization))
     }
+}
+
+/// Time of an operation, and the part of it that is fixed per call.
+pub(crate) fn evaluate(coefficients: &[Coefficient], cost: &OpCost) -> (f64, f64) {
+    let mut seconds = 0.0;
+    let mut overhead = 0.0;
+    for (index, (feature, value)) in cost.features.iter().enumerate() {
+        let known = coefficient(coefficients, index, *feature);
+        let time = known.map_or(0.0, |c| c.seconds_per_unit * value);
+        seconds += time;
+        if matches!(feature, Feature::Calls | Feature::HeadCalls | Feature::ParallelCalls) {
+            overhead += time;
+        }
+    }
+    (seconds, overhead)
+}
+
+/// The coefficient of a feature: as a rule in the place that the operation has it in.
+fn coefficient(
+    coefficients: &[Coefficient],
+    index: usize,
+    feature: Feature,
+) -> Option<&Coefficient> {
+    let in_place = coefficients.get(index).filter(|c| c.feature == feature);
+    in_place.or_else(|| coefficients.iter().find(|c| c.feature == feature))
+}
+
+/// The feature of an operation that lies farthest outside what was measured, and its ratio to the
+/// nearest end of the range.
+pub(crate) fn farthest(coefficients: &[Coefficient], cost: &OpCost) -> Option<(Feature, f64)> {
+    let calls = f64::from(cost.calls.max(1));
+    cost.features
+        .iter()
+        .enumerate()
+        .filter_map(|(index, (feature, value))| {
+            let known = coefficient(coefficients, index, *feature)?;
+            let per_call = value / calls;
+            let [low, high] = known.range;
+            let ratio = match per_call {
+                v if v > high * RANGE_TOLERANCE && high > 0.0 => v / high,
+                v if v < low / RANGE_TOLERANCE && v > 0.0 => v / low,
+                _ => return None,
+            };
+            (known.seconds_per_unit > 0.0).then_some((*feature, ratio))
+        })
+        .max_by(|a, b| distance(a.1).total_cmp(&distance(b.1)))
 }
 
 /// How little one matmul kernel says about another: the log-ratio of their bits, plus a penalty
