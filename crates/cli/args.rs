@@ -116,6 +116,10 @@ pub enum HoldOutArg {
     Length,
     /// Whole depths.
     Depth,
+    /// All models at once: only a calibration's mini-models are fitted.
+    AllModels,
+    /// The largest quarter of the models, with the mini-models of their width and more.
+    Frontier,
 }
 
 impl From<HoldOutArg> for HoldOut {
@@ -126,6 +130,8 @@ impl From<HoldOutArg> for HoldOut {
             HoldOutArg::Quant => Self::Quant,
             HoldOutArg::Length => Self::Length,
             HoldOutArg::Depth => Self::Depth,
+            HoldOutArg::AllModels => Self::AllModels,
+            HoldOutArg::Frontier => Self::Frontier,
         }
     }
 }
@@ -170,6 +176,9 @@ pub struct CalibrateArgs {
     /// Go on with the measurements of an interrupted run.
     #[arg(long)]
     pub resume: bool,
+    /// Fit these measurements instead of measuring; no proof.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["resume", "explain", "quant", "threads"])]
+    pub from: Option<PathBuf>,
     /// Show what each load of the design bought, and why it was taken.
     #[arg(long)]
     pub explain: bool,
@@ -236,6 +245,9 @@ pub struct ValidateArgs {
     /// What is held out, separated by commas [default: model,quant].
     #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
     pub hold_out: Vec<HoldOutArg>,
+    /// Compare forms of the cost model on held-out models instead, the choice nested.
+    #[arg(long, conflicts_with_all = ["hold_out", "fail_above"])]
+    pub compare_forms: bool,
     /// Fail where the median absolute error of a group is above this share.
     #[arg(long, value_name = "P", value_parser = parse::fraction)]
     pub fail_above: Option<f64>,

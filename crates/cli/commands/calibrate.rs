@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use foretoken_fit::{FitInput, fit};
@@ -16,7 +16,8 @@ use foretoken_pipeline::{
 };
 use foretoken_report::Calibrated;
 use foretoken_runner::{
-    CandleEngine, Engine, Progress as SessionProgress, SamplingMode, available_memory,
+    CandleEngine, Engine, Progress as SessionProgress, SamplingMode, available_memory, rfc3339_utc,
+    tool_info,
 };
 use foretoken_spec::{
     CalibrateReport, Calibration, CalibrationRef, DatasetRef, DesignStep, FitSummary, Measurement,
@@ -45,6 +46,9 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
     if args.budget < LEAST_BUDGET {
         bail!("--budget {:?} is too short; give at least {LEAST_BUDGET:?}", args.budget);
     }
+    if let Some(file) = &args.from {
+        return refit(args, file, begun, output);
+    }
     run_here(&args.run)?;
     let mut engine = CandleEngine::new(SamplingMode::Temperature { seed: SEED }).keeping_memory();
     let job = Job::settle(args, &engine, output)?;
@@ -65,10 +69,27 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
         }
     };
     let report = CalibrateReport {
+        design,
+        proof,
+        warnings,
+        ..summary(&calibration, &job.calibration_file, &job.dataset_file, begun)
+    };
+    output.print(&Calibrated { report, explain: args.explain })?;
+    Ok(Outcome::Good)
+}
+
+/// What a calibration says of itself, without design and proof.
+fn summary(
+    calibration: &Calibration,
+    file: &Path,
+    dataset: &Path,
+    begun: Instant,
+) -> CalibrateReport {
+    CalibrateReport {
         schema_version: SCHEMA_VERSION,
         calibration: CalibrationRef {
             id: calibration.id.clone(),
-            file: job.calibration_file.display().to_string(),
+            file: file.display().to_string(),
             device: calibration.device.id.clone(),
             engine: format!("{} {}", calibration.engine.name, calibration.engine.version),
             threads: calibration.threads,
@@ -78,14 +99,48 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
             forms: calibration.terms.clone(),
             held_out: calibration.held_out,
         },
-        design,
-        proof,
+        design: Vec::new(),
+        proof: None,
         noise_floor: calibration.noise_floor,
         seconds: begun.elapsed().as_secs_f64(),
-        dataset: job.dataset_file.display().to_string(),
-        warnings,
+        dataset: dataset.display().to_string(),
+        warnings: calibration.warnings.clone(),
+    }
+}
+
+/// Fits measurements that are there, and writes the calibration.
+fn refit(
+    args: &CalibrateArgs,
+    file: &Path,
+    begun: Instant,
+    output: &Output,
+) -> anyhow::Result<Outcome> {
+    let dataset = read_measurements(file)?;
+    for warning in &dataset.warnings {
+        output.warn(warning);
+    }
+    let first = dataset.measurements.first();
+    let default_id = || first.map(|m| format!("{}-candle-{}t", m.device.id, m.threads));
+    let id = args.name.clone().or_else(default_id).unwrap_or_default();
+    let calibration_file = job::calibration_file(args, &id)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let input = FitInput {
+        id,
+        tool: tool_info(env!("CARGO_PKG_VERSION")),
+        time: rfc3339_utc(now),
+        dataset: DatasetRef {
+            file: file_name(file),
+            hash: dataset.hash,
+            measurements: dataset.measurements.len() as u32,
+        },
+        seed: SEED,
     };
-    output.print(&Calibrated { report, explain: args.explain })?;
+    let calibration = fit(&dataset.measurements, input)
+        .with_context(|| format!("cannot fit {}", file.display()))?;
+    let text = serde_json::to_string_pretty(&calibration)? + "\n";
+    write_atomic(&calibration_file, text.as_bytes())?;
+    let report = summary(&calibration, &calibration_file, file, begun);
+    output.print(&Calibrated { report, explain: false })?;
     Ok(Outcome::Good)
 }
 

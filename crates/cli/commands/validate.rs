@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use foretoken_fit::validate;
+use foretoken_fit::{compare_forms, validate};
 use foretoken_runner::tool_info;
 use foretoken_spec::{HoldOut, Measurement, Workload};
 
@@ -38,11 +38,15 @@ pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
             n_read - measurements.len()
         ));
     }
+    let names = files.iter().map(|file| file.display().to_string()).collect();
+    if args.compare_forms {
+        output.print(&compare_forms(&measurements, names)?)?;
+        return Ok(Outcome::Good);
+    }
     let mut hold_outs: Vec<HoldOut> = args.hold_out.iter().map(|&h| h.into()).collect();
     if hold_outs.is_empty() {
         hold_outs = DEFAULT_HOLD_OUTS.to_vec();
     }
-    let names = files.iter().map(|file| file.display().to_string()).collect();
     let tool = tool_info(env!("CARGO_PKG_VERSION"));
     let report = validate(&measurements, &hold_outs, names, &tool)?;
     output.print(&report)?;

@@ -26,6 +26,19 @@ impl<const N: usize> From<[(Feature, f64); N]> for Features {
     }
 }
 
+impl Features {
+    /// The same with one feature times a factor.
+    pub fn scaled(&self, feature: Feature, factor: f64) -> Self {
+        let mut scaled = *self;
+        for (found, value) in &mut scaled.items[..self.len] {
+            if *found == feature {
+                *value *= factor;
+            }
+        }
+        scaled
+    }
+}
+
 impl Deref for Features {
     type Target = [(Feature, f64)];
 

@@ -1,26 +1,23 @@
 //! From measurements to a calibration.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use foretoken_cost::EngineProfile;
 use foretoken_observe::{noise_floor, observations};
 use foretoken_predict::Predictor;
 use foretoken_spec::{
-    Allocator, Backend, Calibration, Ceilings, DatasetRef, HeldOutError, IntervalFit, Measurement,
-    Phase, PhaseCorrection, SCHEMA_VERSION, Tier, ToolInfo,
+    Allocator, Backend, Calibration, Ceilings, DatasetRef, HeldOutError, Measurement, Phase,
+    PhaseCorrection, SCHEMA_VERSION, Tier, ToolInfo,
 };
-use foretoken_stats::{bootstrap_std_error, median, quantile};
+use foretoken_stats::{bootstrap_std_error, median};
 
 use crate::FitError;
+use crate::intervals::{Residual, borrowed_half_widths, interval};
 use crate::rows::{Case, Row, cases};
 use crate::terms::{Term, fit_terms};
 
-/// Nominal coverage of the prediction intervals.
-pub const INTERVAL_LEVEL: f64 = 0.9;
 /// Bootstrap draws behind each standard error.
 const N_RESAMPLES: usize = 100;
-/// Narrowest interval (log half-width): no held-out residual is trusted below this.
-const LEAST_HALF_WIDTH: f64 = 0.02;
 
 /// What a calibration says of itself beside the numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,13 +106,6 @@ pub(crate) fn require_known_engine(m: &Measurement) -> Result<(), FitError> {
     Err(FitError::UnknownEngine { engine: m.engine.name.clone(), backend: m.device.backend })
 }
 
-/// A held-out residual: phase, group, `ln(predicted / observed)`.
-struct Residual<'a> {
-    phase: Phase,
-    group: &'a str,
-    log: f64,
-}
-
 /// Fits terms, corrections and intervals to the cases; rows that `keep_row` refuses are not seen.
 pub(crate) fn fit_cases(
     calibration: &mut Calibration,
@@ -126,7 +116,9 @@ pub(crate) fn fit_cases(
     let residuals = held_out_residuals(calibration, cases, keep_row)?;
     calibration.intervals = [Phase::Prefill, Phase::Decode]
         .into_iter()
-        .filter_map(|phase| interval(phase, &residuals))
+        .filter_map(|phase| {
+            interval(phase, &residuals, borrowed_half_widths(calibration, cases, phase))
+        })
         .collect();
     let mdape = |phase| {
         let of_phase = residuals.iter().filter(|r| r.phase == phase);
@@ -161,8 +153,12 @@ fn held_out_residuals<'a>(
                 continue;
             };
             if predicted.tier <= Tier::SameQuantization {
-                let log = (predicted.seconds / case.observation.seconds).ln();
-                residuals.push(Residual { phase: case.observation.phase, group: held_out, log });
+                residuals.push(Residual {
+                    phase: case.observation.phase,
+                    group: held_out,
+                    log: (predicted.seconds / case.observation.seconds).ln(),
+                    stretch: predicted.stretch,
+                });
             }
         }
     }
@@ -181,45 +177,7 @@ fn fit_without_intervals(
     }
     calibration.terms = terms.iter().map(|term| term.describe(rows(), None)).collect();
     calibration.corrections = Vec::new();
-    let predictor = Predictor::new(calibration)?;
-    let mut corrections = Vec::new();
-    for phase in [Phase::Prefill, Phase::Decode] {
-        let ratios: Vec<f64> = cases
-            .iter()
-            .filter(|case| case.observation.phase == phase)
-            .filter(|case| case.rows.iter().all(keep_row))
-            .filter_map(|case| {
-                let predicted = predictor.pass(&case.model, case.observation.pass).ok()?;
-                Some((case.observation.seconds / predicted.seconds).ln())
-            })
-            .collect();
-        if let Some(scale) = median(&ratios) {
-            corrections.push(PhaseCorrection { phase, scale: scale.exp() });
-        }
-    }
-    calibration.corrections = corrections;
     Ok(())
-}
-
-/// Split-conformal half-width over groups: each held-out group scores the 90th percentile of its
-/// absolute log residuals; the half-width is the ⌈(n + 1) · level⌉-th smallest score, or the
-/// largest where there are too few groups for that.
-fn interval(phase: Phase, residuals: &[Residual<'_>]) -> Option<IntervalFit> {
-    let mut groups: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for residual in residuals.iter().filter(|r| r.phase == phase) {
-        groups.entry(residual.group).or_default().push(residual.log.abs());
-    }
-    let mut scores: Vec<f64> =
-        groups.values().filter_map(|logs| quantile(logs, INTERVAL_LEVEL)).collect();
-    scores.sort_by(f64::total_cmp);
-    let rank = ((scores.len() + 1) as f64 * INTERVAL_LEVEL).ceil() as usize;
-    let score = scores.get(rank.clamp(1, scores.len().max(1)) - 1)?;
-    Some(IntervalFit {
-        phase,
-        level: INTERVAL_LEVEL,
-        half_width: score.max(LEAST_HALF_WIDTH),
-        n_groups: scores.len() as u32,
-    })
 }
 
 /// Adds standard errors to the terms, by a bootstrap over models.
@@ -238,7 +196,7 @@ fn describe_terms(calibration: &mut Calibration, cases: &[&Case]) {
     let mut described = Vec::new();
     let mut n_inseparable = 0;
     for term in &terms {
-        let of_class = |row: &&&Row| row.class == term.class;
+        let of_class = |row: &&&Row| row.cost.class == term.class;
         let groups: Vec<Vec<&Row>> = by_model
             .iter()
             .map(|rows| rows.iter().filter(of_class).copied().collect::<Vec<_>>())
@@ -303,8 +261,8 @@ pub(crate) fn ceilings(measurements: &[Measurement], cases: &[Case]) -> Ceilings
     let stream = references().map(|r| r.stream_bytes_per_second).fold(0.0, f64::max);
     let reference = references().map(|r| r.matmul_flop_per_second).fold(0.0, f64::max);
     let flop_rate = |row: &Row| {
-        let flop = row.features.iter().find(|(f, _)| *f == foretoken_cost::Feature::Flop);
-        flop.filter(|_| row.class.matmul.is_some()).map_or(0.0, |(_, flop)| flop / row.seconds)
+        let flop = row.cost.features.iter().find(|(f, _)| *f == foretoken_cost::Feature::Flop);
+        flop.filter(|_| row.cost.class.matmul.is_some()).map_or(0.0, |(_, flop)| flop / row.seconds)
     };
     let in_place = cases.iter().flat_map(|case| &case.rows).map(flop_rate).fold(0.0, f64::max);
     Ceilings {

@@ -9,11 +9,16 @@
 mod baselines;
 mod calibrate;
 mod error;
+mod forms;
+mod intervals;
+mod judged;
 mod rows;
 mod solver;
 mod terms;
 mod validate;
 
-pub use calibrate::{FitInput, INTERVAL_LEVEL, fit, fit_kernels};
+pub use calibrate::{FitInput, fit, fit_kernels};
 pub use error::FitError;
+pub use forms::compare_forms;
+pub use intervals::INTERVAL_LEVEL;
 pub use validate::validate;

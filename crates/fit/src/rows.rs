@@ -1,18 +1,14 @@
 //! The rows of the regressions: one per observed kernel, features beside seconds.
 
-use foretoken_cost::{EngineProfile, Feature, KernelClass, OpCost, pass_cost, sampling_cost};
+use foretoken_cost::{EngineProfile, OpCost, pass_cost, sampling_cost};
 use foretoken_observe::Observation;
 use foretoken_spec::{ModelSource, ModelSpec, OpKind, Sampling};
 
 /// One observed kernel of one configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Row {
-    /// What shares its coefficients.
-    pub class: KernelClass,
-    /// Calls in a pass.
-    pub calls: u32,
-    /// Features of all calls of a pass.
-    pub features: Vec<(Feature, f64)>,
+    /// The operation, all its calls in a pass.
+    pub cost: OpCost,
     /// Observed seconds of all calls of a pass.
     pub seconds: f64,
 }
@@ -76,10 +72,5 @@ fn kernel_seconds(observation: &Observation, op: &OpCost) -> Option<f64> {
 }
 
 fn row(op: &OpCost, seconds: f64) -> Option<Row> {
-    (seconds > 0.0).then(|| Row {
-        class: op.class,
-        calls: op.calls,
-        features: op.features.to_vec(),
-        seconds,
-    })
+    (seconds > 0.0).then_some(Row { cost: *op, seconds })
 }

@@ -22,16 +22,18 @@ pub(crate) struct Term {
 pub(crate) fn fit_terms<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<Term> {
     let mut classes: BTreeMap<KernelClass, Vec<&Row>> = BTreeMap::new();
     for row in rows {
-        classes.entry(row.class).or_default().push(row);
+        classes.entry(row.cost.class).or_default().push(row);
     }
     classes.into_iter().map(|(class, rows)| fit_class(class, &rows)).collect()
 }
 
 fn fit_class(class: KernelClass, rows: &[&Row]) -> Term {
     let features: Vec<Feature> =
-        rows.first().map_or(Vec::new(), |row| row.features.iter().map(|(f, _)| *f).collect());
-    let matrix: Vec<Vec<f64>> =
-        rows.iter().map(|row| row.features.iter().map(|(_, value)| *value).collect()).collect();
+        rows.first().map_or(Vec::new(), |row| row.cost.features.iter().map(|(f, _)| *f).collect());
+    let matrix: Vec<Vec<f64>> = rows
+        .iter()
+        .map(|row| row.cost.features.iter().map(|(_, value)| *value).collect())
+        .collect();
     let observed: Vec<f64> = rows.iter().map(|row| row.seconds).collect();
     let (scaled, target) = relative(&matrix, &observed);
     let solution = non_negative_least_squares(&scaled, &target);
@@ -42,7 +44,7 @@ fn fit_class(class: KernelClass, rows: &[&Row]) -> Term {
 impl Term {
     /// Predicted seconds of a row of this class.
     fn seconds(&self, row: &Row) -> f64 {
-        row.features.iter().zip(&self.coefficients).map(|((_, value), c)| value * c).sum()
+        row.cost.features.iter().zip(&self.coefficients).map(|((_, value), c)| value * c).sum()
     }
 
     /// The form that a calibration stores.
@@ -51,7 +53,7 @@ impl Term {
         rows: impl IntoIterator<Item = &'a Row>,
         std_errors: Option<&Vec<f64>>,
     ) -> TermFit {
-        let rows: Vec<&Row> = rows.into_iter().filter(|row| row.class == self.class).collect();
+        let rows: Vec<&Row> = rows.into_iter().filter(|row| row.cost.class == self.class).collect();
         let residuals: Vec<f64> =
             rows.iter().map(|row| (self.seconds(row) / row.seconds - 1.0).abs()).collect();
         let features = self
@@ -59,7 +61,9 @@ impl Term {
             .iter()
             .enumerate()
             .map(|(j, feature)| {
-                let values = rows.iter().map(|row| row.features[j].1 / f64::from(row.calls.max(1)));
+                let values = rows
+                    .iter()
+                    .map(|row| row.cost.features[j].1 / f64::from(row.cost.calls.max(1)));
                 FeatureCoefficient {
                     feature: feature.name().to_owned(),
                     unit: feature.coefficient_unit().to_owned(),

@@ -13,6 +13,7 @@ use foretoken_stats::{ErrorInput, summarise};
 
 use crate::baselines::Baselines;
 use crate::calibrate::{FitInput, ceilings, empty, fit_cases, require_known_engine, setup};
+use crate::judged::{Judged, kernels, metric_errors, peak_memory, reason, requests};
 use crate::rows::{Case, Row, cases};
 use crate::{FitError, INTERVAL_LEVEL};
 
@@ -43,17 +44,21 @@ pub fn validate(
     }
     let mut found = Vec::new();
     let mut groups = Vec::new();
+    let mut metrics = Vec::new();
     let mut warnings = Vec::new();
     for (name, lines) in &by_setup {
         let group = (by_setup.len() > 1).then(|| name.clone());
         let bench = Bench::new(lines, tool);
         for &hold_out in hold_outs {
-            let cases = bench.hold_out(hold_out, &mut warnings);
+            let held_out = bench.hold_out(hold_out, &mut warnings);
             for phase in [Phase::Prefill, Phase::Decode] {
-                groups.extend(group_error(hold_out, group.clone(), phase, &cases));
+                groups.extend(group_error(hold_out, group.clone(), phase, &held_out.cases));
             }
-            found.extend(cases);
+            metrics.extend(metric_errors(Some(hold_out), group.as_ref(), &held_out.judged));
+            found.extend(held_out.cases);
         }
+        let memory = peak_memory(lines, &bench.engine);
+        metrics.extend(metric_errors(None, group.as_ref(), &memory));
     }
     for &hold_out in hold_outs {
         if !groups.iter().any(|group| group.hold_out == hold_out) {
@@ -65,9 +70,17 @@ pub fn validate(
         data,
         device: by_setup.keys().cloned().collect::<Vec<_>>().join(", "),
         groups,
+        metrics,
         cases: found,
         warnings,
     })
+}
+
+/// What came of holding out one kind of group.
+#[derive(Default)]
+struct HeldOut {
+    cases: Vec<ValidationCase>,
+    judged: Vec<Judged>,
 }
 
 /// The cases of one device, engine and thread count.
@@ -86,19 +99,25 @@ impl Bench {
         Self { cases, engine, header }
     }
 
-    fn hold_out(&self, hold_out: HoldOut, warnings: &mut Vec<String>) -> Vec<ValidationCase> {
-        let has_others = self.cases.iter().any(|case| !case.is_mini());
-        let is_tested = |case: &Case| !has_others || !case.is_mini();
+    fn hold_out(&self, hold_out: HoldOut, warnings: &mut Vec<String>) -> HeldOut {
+        let mut found = HeldOut::default();
+        let frontier = self.frontier();
+        // Without one group beside the tested ones there is nothing to learn from.
+        if hold_out == HoldOut::Frontier && frontier.is_none() {
+            return found;
+        }
         let groups: BTreeSet<String> = self
             .cases
             .iter()
-            .filter(|case| is_tested(case))
-            .map(|case| group_of(hold_out, case))
+            .filter(|case| self.is_tested(case))
+            .filter_map(|case| group_of(hold_out, case, frontier.as_ref()))
             .collect();
-        let mut found = Vec::new();
         for group in groups {
-            match self.hold_out_group(hold_out, &group, &is_tested, warnings) {
-                Ok(cases) => found.extend(cases),
+            match self.hold_out_group(hold_out, &group, frontier.as_ref(), warnings) {
+                Ok(more) => {
+                    found.cases.extend(more.cases);
+                    found.judged.extend(more.judged);
+                }
                 Err(error) => {
                     warnings.push(format!("without {} `{group}`: {error}", hold_out.name()));
                 }
@@ -107,17 +126,45 @@ impl Bench {
         found
     }
 
+    /// Mini-models are fitted, never judged, where there is anything else.
+    fn is_tested(&self, case: &Case) -> bool {
+        !case.is_mini() || self.cases.iter().all(Case::is_mini)
+    }
+
+    /// The largest quarter of the models, at least one, where there are three.
+    fn frontier(&self) -> Option<Frontier> {
+        let mut sizes: Vec<(u64, &str)> = self
+            .cases
+            .iter()
+            .filter(|case| self.is_tested(case))
+            .map(|case| (case.model.n_parameters(), case.group()))
+            .collect();
+        sizes.sort_unstable();
+        sizes.dedup_by_key(|(_, name)| *name);
+        if sizes.len() < 3 {
+            return None;
+        }
+        let n_largest = sizes.len().div_ceil(4);
+        let models: BTreeSet<String> =
+            sizes.iter().rev().take(n_largest).map(|(_, name)| (*name).to_owned()).collect();
+        let of_frontier = self.cases.iter().filter(|case| models.contains(case.group()));
+        let width = of_frontier.map(|case| case.model.shape.hidden_size).min()?;
+        Some(Frontier { models, width })
+    }
+
     fn hold_out_group(
         &self,
         hold_out: HoldOut,
         group: &str,
-        is_tested: &dyn Fn(&Case) -> bool,
+        frontier: Option<&Frontier>,
         warnings: &mut Vec<String>,
-    ) -> Result<Vec<ValidationCase>, FitError> {
-        let (test, rest): (Vec<&Case>, Vec<&Case>) =
-            self.cases.iter().partition(|case| group_of(hold_out, case) == group);
+    ) -> Result<HeldOut, FitError> {
+        let (test, rest): (Vec<&Case>, Vec<&Case>) = self
+            .cases
+            .iter()
+            .partition(|case| group_of(hold_out, case, frontier).as_deref() == Some(group));
         let types: BTreeSet<TensorType> = match hold_out {
-            HoldOut::Quant => test.iter().filter_map(|case| dominant_type(&case.model)).collect(),
+            HoldOut::Quant => unseen_types(&test, &rest),
             _ => BTreeSet::new(),
         };
         let is_seen = |row: &Row| !is_of_types(row, &types);
@@ -127,14 +174,16 @@ impl Bench {
         // Mini-models would only mislead the naive methods: they learn from whole models.
         let train: Vec<&Case> = rest
             .iter()
-            .filter(|case| case.rows.iter().all(is_seen) && is_tested(case))
+            .filter(|case| case.rows.iter().all(is_seen) && self.is_tested(case))
             .copied()
             .collect();
         let baselines = Baselines::new(&self.engine, self.header.ceilings, &train);
-        let mut found = Vec::new();
-        for case in test.into_iter().filter(|case| is_tested(case)) {
+        let test: Vec<&Case> = test.into_iter().filter(|case| self.is_tested(case)).collect();
+        let mut found = HeldOut { cases: Vec::new(), judged: requests(&test, &predictor) };
+        for case in test {
+            found.judged.extend(kernels(case, &predictor));
             match predict_case(hold_out, group, case, &predictor, &baselines) {
-                Ok(case) => found.push(case),
+                Ok(case) => found.cases.push(case),
                 Err(error) => warnings.push(format!(
                     "{} {}, held out by {}, could not be predicted: {error}",
                     case.model.name,
@@ -151,9 +200,9 @@ impl Bench {
 /// kernel, and what runs between such kernels goes with them.
 fn is_of_types(row: &Row, types: &BTreeSet<TensorType>) -> bool {
     let float = types.iter().any(|t| t.is_float());
-    match row.class.matmul {
+    match row.cost.class.matmul {
         Some((t, _)) => types.contains(&t) || (float && t.is_float()),
-        None => float && row.class.beside_gemm,
+        None => float && row.cost.class.beside_gemm,
     }
 }
 
@@ -182,6 +231,9 @@ fn predict_case(
         upper_ms: 1e3 * interval.upper,
         error: predicted.seconds / observed.seconds - 1.0,
         noise: observed.noise,
+        tier: predicted.tier,
+        reason: reason(case, &predicted),
+        extrapolation: predicted.extrapolation,
         baselines: baselines
             .predict(&case.model, observed.phase, observed.pass)
             .into_iter()
@@ -190,26 +242,48 @@ fn predict_case(
     })
 }
 
-fn group_of(hold_out: HoldOut, case: &Case) -> String {
+/// The largest models, and the narrowest width among them.
+struct Frontier {
+    models: BTreeSet<String>,
+    width: u32,
+}
+
+/// The group that a case belongs to; `None` where it is never held out.
+fn group_of(hold_out: HoldOut, case: &Case, frontier: Option<&Frontier>) -> Option<String> {
     match hold_out {
         // Devices are refused before.
-        HoldOut::Model | HoldOut::Device => case.group().to_owned(),
-        HoldOut::Family => case.model.family.clone(),
-        HoldOut::Quant => case.model.quant.clone(),
-        HoldOut::Length => case.observation.prompt_tokens.to_string(),
-        HoldOut::Depth => case.observation.depth.to_string(),
+        HoldOut::Model | HoldOut::Device => Some(case.group().to_owned()),
+        HoldOut::Family => Some(case.model.family.clone()),
+        HoldOut::Quant => Some(case.model.quant.clone()),
+        HoldOut::Length => Some(case.observation.prompt_tokens.to_string()),
+        HoldOut::Depth => Some(case.observation.depth.to_string()),
+        HoldOut::AllModels => (!case.is_mini()).then(|| "all models".to_owned()),
+        HoldOut::Frontier => {
+            let frontier = frontier?;
+            let is_wide = case.is_mini() && case.model.shape.hidden_size >= frontier.width;
+            (is_wide || frontier.models.contains(case.group())).then(|| "largest".to_owned())
+        }
     }
 }
 
-/// The type of most of the bytes in the layers' matrices.
-fn dominant_type(model: &ModelSpec) -> Option<TensorType> {
-    let mut bytes: BTreeMap<TensorType, u64> = BTreeMap::new();
-    for tensor in &model.tensors {
-        if tensor.layer.is_some() && !tensor.role.is_vector() && tensor.role != TensorRole::Other {
-            *bytes.entry(tensor.tensor_type).or_default() += tensor.bytes();
-        }
-    }
-    bytes.into_iter().max_by_key(|(_, n)| *n).map(|(tensor_type, _)| tensor_type)
+/// The tensor types that nobody has measured who has not measured a quantization: the one that it
+/// is named after, and those that no other quantization's models have (what it falls back to).
+fn unseen_types(test: &[&Case], rest: &[&Case]) -> BTreeSet<TensorType> {
+    let matrices = |cases: &[&Case]| -> BTreeSet<TensorType> {
+        let real = cases.iter().filter(|case| !case.is_mini());
+        let tensors = real.flat_map(|case| &case.model.tensors);
+        tensors.filter(|tensor| !tensor.role.is_vector()).map(|t| t.tensor_type).collect()
+    };
+    let known = matrices(rest);
+    let mut types: BTreeSet<TensorType> = &matrices(test) - &known;
+    types.extend(test.iter().filter_map(|case| named_after(&case.model.quant)));
+    types
+}
+
+/// `Q4_K` of `Q4_K_M`.
+fn named_after(quant: &str) -> Option<TensorType> {
+    let stem = quant.rsplit_once('_').map(|(stem, _)| stem);
+    TensorType::from_name(quant).or_else(|| TensorType::from_name(stem?))
 }
 
 fn group_error(
@@ -229,6 +303,10 @@ fn group_error(
         .filter(|case| (case.lower_ms..=case.upper_ms).contains(&case.observed_ms))
         .count();
     let noise: Vec<f64> = of_group.iter().filter_map(|case| case.noise).collect();
+    let half_widths: Vec<f64> = of_group
+        .iter()
+        .map(|case| (case.upper_ms - case.lower_ms) / (2.0 * case.predicted_ms))
+        .collect();
     Some(GroupError {
         hold_out,
         group,
@@ -243,6 +321,7 @@ fn group_error(
         within_10pct: summary.within_10pct,
         coverage: covered as f64 / summary.n as f64,
         interval_level: INTERVAL_LEVEL,
+        interval_half_width: foretoken_stats::median(&half_widths).unwrap_or(0.0),
         noise_floor: foretoken_stats::median(&noise),
         baselines: baseline_errors(&of_group),
     })

@@ -25,6 +25,8 @@ pub struct Observation {
     pub pass: Pass,
     /// Prompt of the workload that the pass belongs to.
     pub prompt_tokens: u32,
+    /// Tokens that the workload generates.
+    pub generated_tokens: u32,
     /// Depth of the workload that the pass belongs to.
     pub depth: u32,
     /// Observed forward time in seconds.
@@ -202,6 +204,7 @@ fn observe(phase: Phase, lines: &[&Measurement], n_contended_loads: u32) -> Opti
         phase,
         pass: Pass { n_tokens, kv_len: median(&kv_lens)?.round() as u32 },
         prompt_tokens: first.workload.prompt_tokens,
+        generated_tokens: first.workload.generated_tokens,
         depth: first.workload.depth,
         seconds: median(&load_medians)?,
         sampling: first.sampling,

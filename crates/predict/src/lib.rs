@@ -12,5 +12,5 @@ mod tally;
 mod tests;
 
 pub use answer::{Asked, predict};
-pub use predictor::{OpSeconds, PassPrediction, PredictError, Predictor};
+pub use predictor::{OpSeconds, PassPrediction, PredictError, Predictor, stretched};
 pub use prepared::{PassEstimate, PreparedModel, PreparedTokens, RequestEstimate};

@@ -8,7 +8,7 @@ use foretoken_cost::{
 };
 use foretoken_spec::{Calibration, Estimate, ModelSpec, OpKind, Pass, Phase, TensorType, Tier};
 
-use crate::tally::{NOTABLE_SHARE, Tally, distance, is_notable};
+use crate::tally::{Borrowing, NOTABLE_SHARE, Tally, distance, is_notable};
 
 /// Why a prediction is refused: nothing anchors it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +53,34 @@ pub struct OpSeconds {
     pub class: KernelClass,
     /// Whether that class is the operation's own or stands in for it.
     pub tier: Tier,
+    pub(crate) anchor: Anchor,
+}
+
+/// What a kernel class stands on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Anchor {
+    /// Class whose coefficients are used.
+    pub class: KernelClass,
+    /// Whose they are.
+    pub borrowing: Borrowing,
+    /// Bytes of the class for one byte of the kernel: a kernel that computes more than it reads
+    /// takes as long for each weight, however small it is stored.
+    pub weight_bytes_factor: f64,
+}
+
+impl Anchor {
+    fn own(class: KernelClass) -> Self {
+        Self { class, borrowing: Borrowing::Own, weight_bytes_factor: 1.0 }
+    }
+
+    /// The operation as the class would see it.
+    pub fn stand_in(&self, op: &OpCost) -> OpCost {
+        if self.weight_bytes_factor == 1.0 {
+            return *op;
+        }
+        let features = op.features.scaled(Feature::WeightBytes, self.weight_bytes_factor);
+        OpCost { features, ..*op }
+    }
 }
 
 /// Time of one pass.
@@ -68,6 +96,9 @@ pub struct PassPrediction {
     pub tier: Tier,
     /// Its time with the interval, in seconds.
     pub estimate: Estimate,
+    /// How far it lies outside the measured ranges: the log-distance of each operation, weighted
+    /// by its share of the time.
+    pub stretch: f64,
     /// What lies outside the measured ranges, as sentences.
     pub extrapolation: Vec<String>,
 }
@@ -89,9 +120,6 @@ pub(crate) struct Coefficient {
     range: [f64; 2],
 }
 
-/// Half-width (log space) that a pass gains by its share of kernels borrowed from another
-/// quantization: such kernels differ by up to an order of magnitude.
-const SIBLING_HALF_WIDTH: f64 = 0.7;
 /// Values this much outside the measured range still count as inside.
 const RANGE_TOLERANCE: f64 = 1.25;
 /// Half-width (log space) where cross-validation had too few models to tell.
@@ -152,6 +180,20 @@ impl<'a> Predictor<'a> {
         self.terms.contains_key(&op.class).then(|| evaluate(self.coefficients(&op.class), op).0)
     }
 
+    /// Time of one operation by its own kernel class or the relative that stands in for it, and
+    /// that class; `None` where nothing does.
+    pub fn operation_or_relative(&self, op: &OpCost) -> Option<(f64, KernelClass)> {
+        let anchor = self.anchor(&op.class)?;
+        let seconds = evaluate(self.coefficients(&anchor.class), &anchor.stand_in(op)).0;
+        Some((seconds, anchor.class))
+    }
+
+    /// Whether a class that was not measured is predicted by an alike kernel (the same code for
+    /// another tensor type) or by another; `None` where nothing stands in.
+    pub fn has_alike(&self, class: &KernelClass) -> Option<bool> {
+        Some(self.anchor(class)?.borrowing != Borrowing::Far)
+    }
+
     /// Time of one forward pass.
     ///
     /// # Errors
@@ -177,8 +219,9 @@ impl<'a> Predictor<'a> {
         let ops = self.time_ops(cost.ops, &model.quant, scale)?;
         let mut tally = Tally::default();
         for op in &ops {
-            let farthest = farthest(self.coefficients(&op.class), &op.cost);
-            tally.add(op.seconds, op.tier, farthest.map(|(_, ratio)| ratio));
+            let stand_in = op.anchor.stand_in(&op.cost);
+            let farthest = farthest(self.coefficients(&op.class), &stand_in);
+            tally.add(op.seconds, op.anchor.borrowing, farthest.map(|(_, ratio)| ratio));
         }
         let extrapolation = self.extrapolation(&ops, tally.seconds).into_iter();
         Ok(PassPrediction {
@@ -187,6 +230,7 @@ impl<'a> Predictor<'a> {
             tier: tally.tier,
             ops,
             estimate: self.interval(phase, tally.seconds, tally.stretch(), tally.borrowed()),
+            stretch: tally.stretch(),
             extrapolation: extrapolation.chain(assumed).collect(),
         })
     }
@@ -231,26 +275,31 @@ impl<'a> Predictor<'a> {
     }
 
     /// The interval around a pass of this time: how far it lies outside what was measured
-    /// ([`Tally::stretch`]) and the share of borrowed kernels widen it.
+    /// ([`Tally::stretch`]) and the shares of borrowed kernels widen it.
     pub(crate) fn interval(
         &self,
         phase: Phase,
         seconds: f64,
         stretch: f64,
-        borrowed: f64,
+        borrowed: [f64; 2],
     ) -> Estimate {
         let fit = self.calibration.intervals.iter().find(|fit| fit.phase == phase);
-        let (half_width, level) =
-            fit.map_or((UNKNOWN_HALF_WIDTH, 0.9), |fit| (fit.half_width, fit.level));
-        let widened = half_width * (1.0 + stretch) + borrowed * SIBLING_HALF_WIDTH;
-        Estimate::log_interval(seconds, widened, level)
+        let Some(fit) = fit else {
+            return Estimate::log_interval(seconds, stretched(UNKNOWN_HALF_WIDTH, stretch), 0.9);
+        };
+        let [near, far] = borrowed;
+        let widened = stretched(fit.half_width, stretch)
+            + near * fit.near_half_width
+            + far * fit.far_half_width;
+        Estimate::log_interval(seconds, widened, fit.level)
     }
 
     /// What lies far outside the measured ranges, as a sentence.
     fn extrapolation(&self, ops: &[OpSeconds], total: f64) -> Option<String> {
         let mut notable: Vec<(&OpSeconds, Feature, f64)> = Vec::new();
         for op in ops {
-            let farthest = farthest(self.coefficients(&op.class), &op.cost);
+            let stand_in = op.anchor.stand_in(&op.cost);
+            let farthest = farthest(self.coefficients(&op.class), &stand_in);
             let Some((feature, ratio)) = farthest else { continue };
             if op.seconds / total >= NOTABLE_SHARE && is_notable(ratio) {
                 notable.push((op, feature, ratio));
@@ -286,15 +335,17 @@ impl<'a> Predictor<'a> {
     ) -> Result<Vec<OpSeconds>, PredictError> {
         ops.into_iter()
             .map(|cost| {
-                let (class, tier) =
+                let anchor =
                     self.anchor(&cost.class).ok_or_else(|| self.no_anchor(&cost.class, quant))?;
-                let (seconds, overhead_seconds) = evaluate(self.coefficients(&class), &cost);
+                let (seconds, overhead_seconds) =
+                    evaluate(self.coefficients(&anchor.class), &anchor.stand_in(&cost));
                 Ok(OpSeconds {
                     cost,
                     seconds: scale * seconds,
                     overhead_seconds: scale * overhead_seconds,
-                    class,
-                    tier,
+                    class: anchor.class,
+                    tier: anchor.borrowing.tier(),
+                    anchor,
                 })
             })
             .collect()
@@ -316,22 +367,58 @@ impl<'a> Predictor<'a> {
 
     /// The class itself, or the measured relative that stands in for it: the same operation and
     /// regime, and the nearest kernel and number of bits.
-    pub(crate) fn anchor(&self, class: &KernelClass) -> Option<(KernelClass, Tier)> {
+    pub(crate) fn anchor(&self, class: &KernelClass) -> Option<Anchor> {
         if self.terms.contains_key(class) {
-            return Some((*class, Tier::SameQuantization));
+            return Some(Anchor::own(*class));
         }
         let Some(wanted) = class.matmul else {
             let other = KernelClass { beside_gemm: !class.beside_gemm, ..*class };
-            let known = self.terms.contains_key(&other);
-            return known.then_some((other, Tier::SiblingQuantization));
+            let near = Anchor { borrowing: Borrowing::Near, ..Anchor::own(other) };
+            return self.terms.contains_key(&other).then_some(near);
         };
-        self.terms
+        let (_, class, known) = self
+            .terms
             .keys()
             .filter(|known| known.op == class.op && known.regime == class.regime)
-            .filter_map(|known| Some((*known, unlikeness(wanted, known.matmul?, class.regime))))
-            .min_by(|a, b| a.1.total_cmp(&b.1))
-            .map(|(known, _)| (known, Tier::SiblingQuantization))
+            .filter_map(|known| {
+                let matmul = known.matmul?;
+                Some((unlikeness(wanted, matmul, class.regime), *known, matmul))
+            })
+            .min_by(|a, b| a.0.total_cmp(&b.0))?;
+        let is_near = is_alike(wanted, known);
+        Some(Anchor {
+            class,
+            borrowing: if is_near { Borrowing::Near } else { Borrowing::Far },
+            weight_bytes_factor: self.weight_bytes_factor(wanted, known, &class),
+        })
     }
+
+    /// Bytes of `known` that take as long as one byte of `wanted`, in one-row kernels: where the
+    /// known kernel is held up by memory, one; where it is held up by arithmetic, as many as hold
+    /// the same weights, but never faster than memory.
+    fn weight_bytes_factor(
+        &self,
+        wanted: (TensorType, KernelPath),
+        known: (TensorType, KernelPath),
+        class: &KernelClass,
+    ) -> f64 {
+        let of = |c: &&Coefficient| c.feature == Feature::WeightBytes && c.seconds_per_unit > 0.0;
+        let coefficient = self.coefficients(class).iter().find(of);
+        let Some(rate) = coefficient.map(|c| 1.0 / c.seconds_per_unit) else { return 1.0 };
+        let peak = self.calibration.ceilings.stream_bytes_per_second;
+        if class.regime == Regime::ManyRows || rate >= MEMORY_BOUND * peak {
+            return 1.0;
+        }
+        let bytes = |(tensor_type, path)| {
+            self.engine.executed_bytes(tensor_type, path, WEIGHTS_COMPARED) as f64
+        };
+        (bytes(known) / bytes(wanted)).max(rate / peak)
+    }
+}
+
+/// A half-width in log space, stretched by how far a pass lies outside the measured ranges.
+pub fn stretched(half_width: f64, stretch: f64) -> f64 {
+    half_width * (1.0 + stretch)
 }
 
 /// Time of an operation, and the part of it that is fixed per call.
@@ -380,17 +467,28 @@ pub(crate) fn farthest(coefficients: &[Coefficient], cost: &OpCost) -> Option<(F
         .max_by(|a, b| distance(a.1).total_cmp(&distance(b.1)))
 }
 
+/// Share of the highest streaming rate from which a kernel is held up by memory.
+const MEMORY_BOUND: f64 = 0.7;
+/// Whole blocks of every tensor type, to compare how many bytes they take.
+const WEIGHTS_COMPARED: u64 = 1 << 16;
+
 /// How little one matmul kernel says about another: the log-ratio of their bits, plus a penalty
-/// for another family of types and for another kernel. With one row both stream weights, so that
-/// tiles and stored rows are close; with many rows they are not, and scalar code never is.
+/// for other blocks, where stored rows are read one by one, and for another kernel. With one row
+/// both stream weights, so that tiles and stored rows are close; with many rows they are not, and
+/// scalar code never is.
 fn unlikeness(
     (wanted_type, wanted_path): (TensorType, KernelPath),
     (known_type, known_path): (TensorType, KernelPath),
     regime: Regime,
 ) -> f64 {
     let bits = (known_type.bits_per_weight() / wanted_type.bits_per_weight()).ln().abs();
-    let is_k_quant = |t: TensorType| t.block_len() == 256;
-    let family = if is_k_quant(wanted_type) == is_k_quant(known_type) { 0.0 } else { 0.3 };
+    let is_row_dot = wanted_path == KernelPath::RowDot || known_path == KernelPath::RowDot;
+    let same_blocks = wanted_type.block_len() == known_type.block_len();
+    let blocks = match (same_blocks, is_row_dot) {
+        (true, _) => 0.0,
+        (false, true) => 2.0,
+        (false, false) => 0.3,
+    };
     let is_vector = |p| matches!(p, KernelPath::Tiled | KernelPath::Amx | KernelPath::RowDot);
     let kernel = match regime {
         _ if wanted_path == known_path => 0.0,
@@ -398,5 +496,15 @@ fn unlikeness(
         Regime::ManyRows if is_vector(wanted_path) && is_vector(known_path) => 3.0,
         _ => 20.0,
     };
-    bits + family + kernel
+    bits + blocks + kernel
+}
+
+/// Whether two types are multiplied by the same kind of code: the same kernel and, where stored
+/// rows are read one by one, the same blocks.
+fn is_alike(
+    (wanted_type, wanted_path): (TensorType, KernelPath),
+    (known_type, known_path): (TensorType, KernelPath),
+) -> bool {
+    let same_blocks = wanted_type.block_len() == known_type.block_len();
+    wanted_path == known_path && (same_blocks || wanted_path == KernelPath::Tiled)
 }

@@ -9,7 +9,7 @@ use foretoken_cost::{AttentionForm, KernelClass, OpCost, PreparedCost, Regime};
 use foretoken_spec::{Estimate, ModelSpec, Pass, Tier, Workload};
 
 use crate::answer::{end_to_end, with_extra_ms};
-use crate::predictor::{Coefficient, evaluate, farthest};
+use crate::predictor::{Anchor, Coefficient, evaluate, farthest};
 use crate::tally::Tally;
 use crate::{PredictError, Predictor};
 
@@ -51,14 +51,14 @@ struct Kernel<'a> {
     /// Which operation, by the order in which they are visited.
     index: usize,
     class: KernelClass,
-    anchor: Anchor<'a>,
+    anchor: Anchored<'a>,
 }
 
-/// What a kernel class stands on.
+/// What a kernel class stands on, with its coefficients at hand.
 #[derive(Debug, Clone, Copy)]
-struct Anchor<'a> {
+struct Anchored<'a> {
     coefficients: &'a [Coefficient],
-    tier: Tier,
+    anchor: Anchor,
 }
 
 /// Attention in one regime.
@@ -66,7 +66,7 @@ struct Anchor<'a> {
 struct PreparedAttention<'a> {
     form: AttentionForm,
     is_assumed: bool,
-    anchor: Option<Anchor<'a>>,
+    anchor: Option<Anchored<'a>>,
 }
 
 /// Time of one pass with what it rests on.
@@ -258,17 +258,18 @@ impl<'a> PreparedAttention<'a> {
     }
 }
 
-impl Anchor<'_> {
+impl Anchored<'_> {
     fn add(&self, op: &OpCost, tally: &mut Tally) {
-        let (seconds, _) = evaluate(self.coefficients, op);
-        let ratio = farthest(self.coefficients, op).map(|(_, ratio)| ratio);
-        tally.add(seconds, self.tier, ratio);
+        let op = self.anchor.stand_in(op);
+        let (seconds, _) = evaluate(self.coefficients, &op);
+        let ratio = farthest(self.coefficients, &op).map(|(_, ratio)| ratio);
+        tally.add(seconds, self.anchor.borrowing, ratio);
     }
 }
 
-fn anchor_of<'a>(predictor: &'a Predictor<'a>, class: &KernelClass) -> Option<Anchor<'a>> {
-    let (class, tier) = predictor.anchor(class)?;
-    Some(Anchor { coefficients: predictor.coefficients(&class), tier })
+fn anchor_of<'a>(predictor: &'a Predictor<'a>, class: &KernelClass) -> Option<Anchored<'a>> {
+    let anchor = predictor.anchor(class)?;
+    Some(Anchored { coefficients: predictor.coefficients(&anchor.class), anchor })
 }
 
 /// The kernels that each operation meets at [`FORESEEN_TOKENS`].

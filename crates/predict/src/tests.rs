@@ -72,7 +72,14 @@ fn calibration(tensor_type: TensorType, most: f64) -> Calibration {
             });
         }
     }
-    let interval = |phase| IntervalFit { phase, level: 0.9, half_width: 0.1, n_groups: 9 };
+    let interval = |phase| IntervalFit {
+        phase,
+        level: 0.9,
+        half_width: 0.1,
+        near_half_width: 0.7,
+        far_half_width: 0.7,
+        n_groups: 9,
+    };
     Calibration {
         schema_version: SCHEMA_VERSION,
         id: "c".into(),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use foretoken_spec::{GroupError, ValidationCase, ValidationReport};
+use foretoken_spec::{
+    FormComparison, GroupError, HoldOut, MetricError, ValidationCase, ValidationReport,
+};
 
 use crate::{Records, Report, Sheet, units};
 
@@ -11,7 +13,7 @@ const WORST_CASES: usize = 10;
 
 impl Report for ValidationReport {
     fn sheets(&self) -> Vec<Sheet> {
-        let mut sheets = vec![error_sheet(self), baseline_sheet(self)];
+        let mut sheets = vec![error_sheet(self), metric_sheet(self), baseline_sheet(self)];
         sheets.retain(|sheet| !sheet.rows.is_empty());
         if !self.cases.is_empty() {
             sheets.push(worst_sheet(&self.cases));
@@ -41,6 +43,9 @@ impl Report for ValidationReport {
             "upper_ms",
             "error",
             "noise",
+            "tier",
+            "extrapolation",
+            "reason",
         ]);
         for case in &self.cases {
             records.rows.push(vec![
@@ -58,16 +63,24 @@ impl Report for ValidationReport {
                 case.upper_ms.to_string(),
                 case.error.to_string(),
                 crate::sheet::cell(case.noise),
+                case.tier.name().into(),
+                case.extrapolation.join("; "),
+                case.reason.clone(),
             ]);
         }
         records
     }
 }
 
+/// What stands in the first column of tables of errors.
+fn hold_out_name(hold_out: HoldOut) -> String {
+    hold_out.name().replace('_', " ")
+}
+
 fn held_out(group: &GroupError) -> String {
     match &group.group {
-        Some(name) => format!("{} ({name}, {} rows)", group.hold_out.name(), group.rows),
-        None => group.hold_out.name().into(),
+        Some(name) => format!("{} ({name}, {} rows)", hold_out_name(group.hold_out), group.rows),
+        None => hold_out_name(group.hold_out),
     }
 }
 
@@ -85,6 +98,7 @@ fn error_sheet(report: &ValidationReport) -> Sheet {
             ">bias",
             ">±10 %",
             ">coverage",
+            ">interval",
             ">noise floor",
         ],
     );
@@ -104,10 +118,56 @@ fn error_sheet(report: &ValidationReport) -> Sheet {
                 units::percent(group.coverage),
                 units::percent(group.interval_level)
             ),
+            format!("±{}", units::percent(group.interval_half_width)),
             units::or_none(group.noise_floor, units::percent),
         ]);
     }
     sheet
+}
+
+/// Requests, kernels and memory, beside the phases.
+fn metric_sheet(report: &ValidationReport) -> Sheet {
+    let mut sheet = Sheet::new(
+        "the same of requests, kernels and memory",
+        &[
+            "held out",
+            "quantity",
+            ">n",
+            ">MdAPE",
+            ">MAPE",
+            ">p90",
+            ">max",
+            ">bias",
+            ">±10 %",
+            ">noise floor",
+        ],
+    );
+    for error in &report.metrics {
+        sheet.row([
+            held_out_of_metric(error),
+            error.metric.name().replace('_', " "),
+            error.n.to_string(),
+            units::percent(error.mdape),
+            units::percent(error.mape),
+            units::percent(error.p90_ape),
+            units::percent(error.max_ape),
+            units::signed_percent(error.bias),
+            units::percent(error.within_10pct),
+            units::or_none(error.noise_floor, units::percent),
+        ]);
+    }
+    if !report.metrics.is_empty() {
+        sheet.note("Kernels: those that take at least 1 % of their pass.");
+    }
+    sheet
+}
+
+fn held_out_of_metric(error: &MetricError) -> String {
+    let name = error.hold_out.map_or("nothing is fitted".to_owned(), hold_out_name);
+    match &error.group {
+        Some(group) => format!("{name} ({group})"),
+        None => name,
+    }
 }
 
 fn baseline_sheet(report: &ValidationReport) -> Sheet {
@@ -163,11 +223,12 @@ fn worst_sheet(cases: &[ValidationCase]) -> Sheet {
             ">predicted ms",
             ">observed ms",
             ">error",
+            "likely because",
         ],
     );
     for case in worst.into_iter().take(WORST_CASES) {
         sheet.row([
-            case.hold_out.name().into(),
+            hold_out_name(case.hold_out),
             case.model.clone(),
             case.quant.clone(),
             case.phase.name().into(),
@@ -176,7 +237,59 @@ fn worst_sheet(cases: &[ValidationCase]) -> Sheet {
             units::ms(case.predicted_ms),
             units::ms(case.observed_ms),
             units::signed_percent(case.error),
+            case.reason.clone(),
         ]);
     }
     sheet
+}
+
+impl Report for FormComparison {
+    fn sheets(&self) -> Vec<Sheet> {
+        let mut sheet = Sheet::new(
+            format!("forms of the cost model on held-out models · {}", self.device),
+            &["form", "phase", ">n", ">MdAPE", ">MAPE", ">p90", ">bias", "what it is"],
+        );
+        for error in &self.forms {
+            let used = if error.form == self.used { " (used)" } else { "" };
+            sheet.row([
+                format!("{}{used}", error.form.replace('_', " ")),
+                error.phase.name().into(),
+                error.n.to_string(),
+                units::percent(error.mdape),
+                units::percent(error.mape),
+                units::percent(error.p90_ape),
+                units::signed_percent(error.bias),
+                error.description.clone(),
+            ]);
+        }
+        sheet.note("Simplest first: among equals the first is kept.");
+        sheet.note(format!("data: {}", self.data.join(", ")));
+        vec![sheet]
+    }
+
+    fn records(&self) -> Records {
+        let mut records = Records::new(&[
+            "form",
+            "phase",
+            "n",
+            "mdape",
+            "mape",
+            "p90_ape",
+            "bias",
+            "description",
+        ]);
+        for error in &self.forms {
+            records.rows.push(vec![
+                error.form.clone(),
+                error.phase.name().into(),
+                error.n.to_string(),
+                error.mdape.to_string(),
+                error.mape.to_string(),
+                error.p90_ape.to_string(),
+                error.bias.to_string(),
+                error.description.clone(),
+            ]);
+        }
+        records
+    }
 }

@@ -28,7 +28,8 @@ pub struct Calibration {
     pub seed: u64,
     /// The fitted terms, one per kernel class.
     pub terms: Vec<TermFit>,
-    /// What the sum of the terms misses on whole passes.
+    /// What the sum of the terms misses on whole passes. Empty since held-out models showed that
+    /// it helps in neither phase; calibrations of earlier versions have it.
     pub corrections: Vec<PhaseCorrection>,
     /// Half-widths of the prediction intervals.
     pub intervals: Vec<IntervalFit>,
@@ -100,10 +101,21 @@ pub struct IntervalFit {
     pub phase: Phase,
     /// Nominal coverage.
     pub level: f64,
-    /// Half-width in log space.
+    /// Half-width in log space, of a pass inside the measured ranges.
     pub half_width: f64,
+    /// What a pass gains that stands on the same kernels for other tensor types alone.
+    #[serde(default = "unknown_half_width")]
+    pub near_half_width: f64,
+    /// What a pass gains that stands on other kernels alone.
+    #[serde(default = "unknown_half_width")]
+    pub far_half_width: f64,
     /// Held-out groups (models; mini-models of one shape are one) behind it.
     pub n_groups: u32,
+}
+
+/// Of calibrations written before it was fitted.
+fn unknown_half_width() -> f64 {
+    0.7
 }
 
 /// Cross-validated error of a fit.

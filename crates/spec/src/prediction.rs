@@ -186,6 +186,20 @@ pub enum Tier {
     SpecSheet,
 }
 
+impl Tier {
+    /// The serialised name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SameConfiguration => "same_configuration",
+            Self::SameShapes => "same_shapes",
+            Self::SameQuantization => "same_quantization",
+            Self::SiblingQuantization => "sibling_quantization",
+            Self::SameDeviceClass => "same_device_class",
+            Self::SpecSheet => "spec_sheet",
+        }
+    }
+}
+
 /// What a prediction rests on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Basis {

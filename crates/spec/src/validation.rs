@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Phase;
+use crate::{Phase, Tier};
 
 /// What is absent from every step of the fit.
 #[derive(
@@ -23,6 +23,10 @@ pub enum HoldOut {
     Length,
     /// All rows of one depth.
     Depth,
+    /// All models but the mini-models of a calibration, at once: what a calibration meets.
+    AllModels,
+    /// The largest quarter of the models, and the mini-models of their width and more.
+    Frontier,
     /// All rows of one device.
     Device,
 }
@@ -36,6 +40,8 @@ impl HoldOut {
             Self::Quant => "quant",
             Self::Length => "length",
             Self::Depth => "depth",
+            Self::AllModels => "all_models",
+            Self::Frontier => "frontier",
             Self::Device => "device",
         }
     }
@@ -52,6 +58,8 @@ pub struct ValidationReport {
     pub device: String,
     /// One row per hold-out and phase.
     pub groups: Vec<GroupError>,
+    /// One row per hold-out and quantity that is not a phase.
+    pub metrics: Vec<MetricError>,
     /// Every case.
     pub cases: Vec<ValidationCase>,
     /// What the reader should know.
@@ -87,10 +95,70 @@ pub struct GroupError {
     pub coverage: f64,
     /// Nominal coverage of the intervals.
     pub interval_level: f64,
+    /// Median of half the width of the intervals, as a share of the prediction.
+    pub interval_half_width: f64,
     /// Median relative difference between the two halves of the same run.
     pub noise_floor: Option<f64>,
     /// The same errors of the naive methods on the same cases.
     pub baselines: BTreeMap<String, BaselineError>,
+}
+
+/// What is judged beside the phases.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Time to first token: prefill, softmax and draw.
+    Ttft,
+    /// Time per output token: step, softmax and draw.
+    Tpot,
+    /// `ttft + (generated − 1) · tpot`.
+    E2e,
+    /// Single kernels that take at least 1 % of their pass.
+    Kernel,
+    /// Peak memory of a load; nothing of it is fitted.
+    PeakMemory,
+}
+
+impl Metric {
+    /// The serialised name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ttft => "ttft",
+            Self::Tpot => "tpot",
+            Self::E2e => "e2e",
+            Self::Kernel => "kernel",
+            Self::PeakMemory => "peak_memory",
+        }
+    }
+}
+
+/// Error of one quantity over the cases of one kind of hold-out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MetricError {
+    /// What was held out; `null` where nothing is fitted.
+    pub hold_out: Option<HoldOut>,
+    /// Device, engine and threads, where the data has several; else `null`.
+    pub group: Option<String>,
+    /// What is judged.
+    pub metric: Metric,
+    /// Cases.
+    pub n: u32,
+    /// Median absolute percentage error, as a fraction.
+    pub mdape: f64,
+    /// Mean absolute percentage error.
+    pub mape: f64,
+    /// 90th percentile of the absolute percentage error.
+    pub p90_ape: f64,
+    /// Largest absolute percentage error.
+    pub max_ape: f64,
+    /// Median signed error: positive where the prediction is too large.
+    pub bias: f64,
+    /// Share of the cases within ±10 %.
+    pub within_10pct: f64,
+    /// Median relative difference between the two halves of the same run, where there are halves.
+    pub noise_floor: Option<f64>,
 }
 
 /// Error of a naive method.
@@ -139,6 +207,49 @@ pub struct ValidationCase {
     pub error: f64,
     /// Relative difference between the two halves of the loads.
     pub noise: Option<f64>,
+    /// Worst tier of the kernels that the prediction stands on.
+    pub tier: Tier,
+    /// What lies outside the measured ranges.
+    pub extrapolation: Vec<String>,
+    /// Where the error likely comes from, from the observed kernels of the case.
+    pub reason: String,
     /// What the naive methods predict, in ms.
     pub baselines: BTreeMap<String, f64>,
+}
+
+/// Answer of `validate --compare-forms`: forms of the cost model on held-out models.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FormComparison {
+    /// See [`crate::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Files that were read.
+    pub data: Vec<String>,
+    /// Device, engine and threads of the data.
+    pub device: String,
+    /// One row per form and phase, simplest form first; `nested` is the choice among them, made
+    /// without the held-out model.
+    pub forms: Vec<FormError>,
+    /// The form that calibrations have.
+    pub used: String,
+}
+
+/// Error of one form in one phase on held-out models.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FormError {
+    /// Name of the form.
+    pub form: String,
+    /// What it is.
+    pub description: String,
+    /// Phase.
+    pub phase: Phase,
+    /// Cases.
+    pub n: u32,
+    /// Median absolute percentage error, as a fraction.
+    pub mdape: f64,
+    /// Mean absolute percentage error.
+    pub mape: f64,
+    /// 90th percentile of the absolute percentage error.
+    pub p90_ape: f64,
+    /// Median signed error.
+    pub bias: f64,
 }

@@ -58,12 +58,8 @@ impl Job {
         let device = engine.device();
         let default_id = || format!("{}-candle-{}t", device.id, engine.threads());
         let id = args.name.clone().unwrap_or_else(default_id);
-        if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
-            bail!("--name `{id}` is no file name; use letters, digits, dashes and dots");
-        }
         let schemes = if args.quant.is_empty() { default_schemes() } else { args.quant.clone() };
-        let calibration_file =
-            args.out.clone().unwrap_or_else(|| calibration_folder().join(format!("{id}.json")));
+        let calibration_file = calibration_file(args, &id)?;
         let datasets = datasets_beside(args.out.as_deref());
         let named = |suffix: &str| datasets.join(format!("{id}.{suffix}jsonl"));
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
@@ -81,7 +77,6 @@ impl Job {
             schemes,
             id,
         };
-        require_own(&job.calibration_file)?;
         for file in [&job.calibration_file, &job.dataset_file, &job.partial_file, &job.proof_file] {
             check_writable(file)?;
         }
@@ -93,6 +88,17 @@ impl Job {
         }
         Ok(job)
     }
+}
+
+/// The file of a calibration of this name, which must be free or hold a calibration.
+pub fn calibration_file(args: &CalibrateArgs, id: &str) -> anyhow::Result<PathBuf> {
+    if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+        bail!("--name `{id}` is no file name; use letters, digits, dashes and dots");
+    }
+    let in_folder = || calibration_folder().join(format!("{id}.json"));
+    let file = args.out.clone().unwrap_or_else(in_folder);
+    require_own(&file)?;
+    Ok(file)
 }
 
 /// Refuses to write over a file that holds something else than a calibration.
