@@ -14,8 +14,8 @@ use foretoken_spec::{DeviceInfo, Measurement, QuantScheme, ToolInfo};
 use crate::args::CalibrateArgs;
 use crate::commands::check_fits;
 use crate::files::{
-    calibration_folder, check_writable, datasets_folder, is_same_machine, read_calibration,
-    read_lines,
+    calibration_folder, check_writable, datasets_folder, is_same_machine, make_folder,
+    read_calibration, read_lines,
 };
 use crate::output::{Hinted, Output};
 
@@ -79,6 +79,7 @@ impl Job {
         };
         require_own(&job.calibration_file)?;
         for file in [&job.calibration_file, &job.dataset_file, &job.partial_file, &job.proof_file] {
+            make_folder(file, output)?;
             check_writable(file)?;
         }
         for mini in minis(&job.schemes, device) {
