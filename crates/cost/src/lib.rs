@@ -19,7 +19,7 @@ mod roofline;
 pub use approximate::approximations;
 pub use class::{AttentionForm, KernelClass, KernelPath, Regime};
 pub use engine::{Engine, EngineProfile, Isa, UnknownKvType, X86Level};
-pub use memory::{MemoryParts, batch_memory, kv_cache_bytes, memory_parts};
+pub use memory::{MemoryParts, batch_memory, kv_cache_bytes, memory_notes, memory_parts};
 pub use ops::{Feature, OpCost, PassCost, attention_cost, batch_cost, pass_cost, sampling_cost};
 pub use readers::{KvLayout, LongestPosition, Reader, ReaderInfo, Unsupported, candle_reader};
 pub use roofline::{Bounded, roofline};

@@ -143,7 +143,7 @@ fn title(sheet: &mut Sheet, first: &MeasureReport) -> String {
     let mut parts = sheet.fold_constant(&["model", "quant"]);
     parts.push(format!("{}, {} threads", first.device, first.threads));
     parts.push(first.engine.clone());
-    parts.push(format!("{} fresh loads", first.loads));
+    parts.push(units::plural(first.loads, "fresh load"));
     parts.join(" · ")
 }
 
