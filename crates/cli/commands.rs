@@ -78,6 +78,12 @@ pub fn resolve_model(
         let message = format!("`{}` is the address of a page", argument.trim().escape_debug());
         return Err(Hinted::new(message, format!("write {name}")).into());
     }
+    if argument.contains("://") && !is_hub_name(argument) {
+        let message = format!("`{}` is an address, no file", argument.trim().escape_debug());
+        let hint = "download the file and give its path; models of the Hugging Face hub are \
+                    fetched by hf:org/repo/file.gguf";
+        return Err(Hinted::new(message, hint).into());
+    }
     if is_hub_name(argument) {
         return resolve_hub(argument, quant, wanted);
     }

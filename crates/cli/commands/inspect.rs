@@ -1,6 +1,7 @@
 //! `inspect`: what a model is made of, and what a pass over it costs.
 
 use foretoken_cost::{EngineProfile, approximations, pass_cost};
+use foretoken_gguf::mix::fallback_note;
 use foretoken_gguf::synth::SyntheticGguf;
 use foretoken_runner::device_info;
 use foretoken_spec::{
@@ -31,6 +32,9 @@ pub fn run(args: &InspectArgs, output: &Output) -> anyhow::Result<Outcome> {
     let report = inspect(&spec, &workload);
     for sentence in &report.approximations {
         output.warn(sentence);
+    }
+    if let Some(sentence) = fallback_note(&spec) {
+        output.note(&sentence);
     }
     output.print(&report)?;
     Ok(Outcome::Good)

@@ -24,7 +24,8 @@
 //!   as F16.
 
 use foretoken_spec::{
-    LayerKind, ModelShape, ModelSource, ModelSpec, QuantScheme, RoleKind, TensorRole, TensorType,
+    LayerKind, ModelShape, ModelSource, ModelSpec, QuantScheme, RoleKind, TensorRole, TensorSpec,
+    TensorType,
 };
 
 use QuantScheme as S;
@@ -295,6 +296,35 @@ pub fn fit_to_row(wanted: TensorType, row: u64) -> TensorType {
     }
     let fallback = fallback(wanted);
     if row.is_multiple_of(fallback.block_len()) { fallback } else { T::F16 }
+}
+
+/// How far a model is from what the name of its scheme says, as a sentence: small models have rows
+/// that are no multiple of 256.
+pub fn fallback_note(spec: &ModelSpec) -> Option<String> {
+    let base = base_type(spec.quant.parse().ok()?);
+    if base.block_len() != 256 {
+        return None;
+    }
+    let fell_back = |t: &&TensorSpec| {
+        let row = t.shape.first().copied().unwrap_or(0);
+        t.shape.len() > 1 && !t.role.is_kept_f32() && !row.is_multiple_of(256)
+    };
+    let tensors = || spec.tensors.iter().filter(fell_back);
+    let mut types: Vec<&str> = Vec::new();
+    for name in tensors().map(|t| t.tensor_type.name()) {
+        if !types.contains(&name) {
+            types.push(name);
+        }
+    }
+    let weights: u64 = tensors().map(TensorSpec::n_elements).sum();
+    let share = 100.0 * weights as f64 / spec.n_parameters() as f64;
+    (share >= 1.0).then(|| {
+        format!(
+            "{share:.0} % of the weights take {} instead of {}: their rows are not a multiple of 256",
+            types.join(", "),
+            spec.quant
+        )
+    })
 }
 
 /// What replaces a type of 256-weight blocks where rows are not a multiple of 256.

@@ -328,8 +328,22 @@ pub struct UnknownQuant(pub String);
 fn problem(name: &str) -> String {
     match name.trim() {
         "" => "no quantization between two commas, or behind the last".to_owned(),
-        name => format!("unknown quantization `{}`", name.escape_debug()),
+        list if list.contains(',') => {
+            format!("`{}` is a list where one quantization is asked for", list.escape_debug())
+        }
+        name => {
+            let meant = likely(name).map_or_else(String::new, |it| format!(", did you mean {it}?"));
+            format!("unknown quantization `{}`{meant}", name.escape_debug())
+        }
     }
+}
+
+/// `Q4_K`, as tensor types are called, or `fp16`, as Python says.
+fn likely(name: &str) -> Option<QuantScheme> {
+    let name = name.to_uppercase().replacen("FP", "F", 1);
+    QuantScheme::ALL.iter().copied().find(|scheme| {
+        *scheme.name() == name || (name.len() > 2 && scheme.name().starts_with(&format!("{name}_")))
+    })
 }
 
 fn known_schemes() -> String {
@@ -387,6 +401,10 @@ mod tests {
         assert_eq!("q4_k_m".parse(), Ok(QuantScheme::Q4_K_M));
         let error = "Q9_Z".parse::<QuantScheme>().unwrap_err().to_string();
         assert!(error.contains("Q9_Z") && error.contains("Q4_K_M"), "{error}");
+        let meant = |name: &str| name.parse::<QuantScheme>().unwrap_err().to_string();
+        assert!(meant("q4_k").contains("`q4_k`, did you mean Q4_K_M?"));
+        assert!(meant("fp16").contains("did you mean F16?") && !meant("x").contains("did you"));
+        assert!(meant("Q4_K_M,Q8_0").contains("one quantization"));
         let error = "".parse::<QuantScheme>().unwrap_err().to_string();
         assert!(error.contains("behind the last"), "{error}");
     }

@@ -118,6 +118,19 @@ fn low_bit_schemes_follow_llama_cpp() {
 }
 
 #[test]
+fn what_falls_back_is_named() {
+    let note = |shape: &ModelShape, scheme| {
+        let spec = quantized_spec("m", "f", ModelSource::Mini, shape.clone(), scheme);
+        fallback_note(&spec)
+    };
+    let odd = shape([30, 576, 9, 3, 1536, 49_152], true, false);
+    let said = note(&odd, QuantScheme::IQ4_XS).unwrap();
+    assert!(said.contains("IQ4_NL") && said.contains("instead of IQ4_XS"), "{said}");
+    assert_eq!(note(&odd, QuantScheme::Q8_0), None);
+    assert_eq!(note(&tinyllama(), QuantScheme::IQ4_XS), None);
+}
+
+#[test]
 fn experts_of_gpt_oss_stay_mxfp4() {
     let mut model = shape([24, 2880, 64, 8, 2880, 201_088], false, false);
     model.architecture = "gpt-oss".into();
