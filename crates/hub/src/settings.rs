@@ -32,9 +32,11 @@ pub struct Settings {
     pub listener: Listener,
 }
 
+type Tell = dyn Fn(&str) + Send + Sync;
+
 /// Whom a wait is told to; nobody by default.
 #[derive(Clone, Default)]
-pub struct Listener(Option<Arc<dyn Fn(&str) + Send + Sync>>);
+pub struct Listener(Option<Arc<Tell>>);
 
 impl Listener {
     /// This function is given each sentence.

@@ -4,7 +4,7 @@ use foretoken_cost::{EngineProfile, pass_cost, sampling_cost};
 use foretoken_spec::{
     Backend, Calibration, Ceilings, DatasetRef, DeviceInfo, EngineInfo, FeatureCoefficient,
     HeldOutError, IntervalFit, ModelShape, ModelSource, ModelSpec, Pass, Phase, PhaseCorrection,
-    SCHEMA_VERSION, TensorType, TermFit, Tier, ToolInfo, Workload,
+    Prediction, SCHEMA_VERSION, TensorType, TermFit, Tier, ToolInfo, Workload,
 };
 use proptest::prelude::*;
 

@@ -14,7 +14,7 @@ pub struct Models(pub Vec<CatalogueModel>);
 impl Report for Models {
     fn sheets(&self) -> Vec<Sheet> {
         let mut sheet = Sheet::new(
-            format!("{} models", self.0.len()),
+            units::plural(self.0.len() as u32, "model"),
             &[
                 "id",
                 "family",

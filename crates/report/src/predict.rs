@@ -379,6 +379,10 @@ fn comparison(predictions: &[Prediction]) -> Sheet {
     for header in ["prompt", "gen", "depth"] {
         title.extend(sheet.fold_constant(&[header]).iter().map(|v| format!("{header} {v}")));
     }
+    // Asked for once, for all of them.
+    if let Some(batch) = predictions.first().map(|p| p.workload.batch_size).filter(|&n| n > 1) {
+        title.push(format!("batch {batch}"));
+    }
     sheet.title = title.join(" · ");
     comparison_notes(&mut sheet, predictions);
     sheet
