@@ -78,8 +78,11 @@ impl Job {
             id,
         };
         require_own(&job.calibration_file)?;
+        // The program's own folders are no news.
+        if let Some(out) = &args.out {
+            make_folder(out, output)?;
+        }
         for file in [&job.calibration_file, &job.dataset_file, &job.partial_file, &job.proof_file] {
-            make_folder(file, output)?;
             check_writable(file)?;
         }
         for mini in minis(&job.schemes, device) {
