@@ -332,7 +332,7 @@ fn problem(name: &str) -> String {
             format!("`{}` is a list where one quantization is asked for", list.escape_debug())
         }
         name => {
-            let meant = likely(name).map_or_else(String::new, |it| format!(", did you mean {it}?"));
+            let meant = likely(name).map_or_else(String::new, |it| format!(" (did you mean {it}?)"));
             format!("unknown quantization `{}`{meant}", name.escape_debug())
         }
     }
@@ -402,7 +402,7 @@ mod tests {
         let error = "Q9_Z".parse::<QuantScheme>().unwrap_err().to_string();
         assert!(error.contains("Q9_Z") && error.contains("Q4_K_M"), "{error}");
         let meant = |name: &str| name.parse::<QuantScheme>().unwrap_err().to_string();
-        assert!(meant("q4_k").contains("`q4_k`, did you mean Q4_K_M?"));
+        assert!(meant("q4_k").contains("`q4_k` (did you mean Q4_K_M?)"));
         assert!(meant("fp16").contains("did you mean F16?") && !meant("x").contains("did you"));
         assert!(meant("Q4_K_M,Q8_0").contains("one quantization"));
         let error = "".parse::<QuantScheme>().unwrap_err().to_string();
