@@ -332,7 +332,8 @@ fn problem(name: &str) -> String {
             format!("`{}` is a list where one quantization is asked for", list.escape_debug())
         }
         name => {
-            let meant = likely(name).map_or_else(String::new, |it| format!(" (did you mean {it}?)"));
+            let meant =
+                likely(name).map_or_else(String::new, |it| format!(" (did you mean {it}?)"));
             format!("unknown quantization `{}`{meant}", name.escape_debug())
         }
     }
