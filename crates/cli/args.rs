@@ -205,7 +205,8 @@ pub struct PredictArgs {
     /// Backend that would run the model.
     #[arg(long, value_name = "B", value_enum, default_value = "cpu")]
     pub backend: BackendArg,
-    /// Quantizations, separated by commas [default: Q4_K_M; a file brings its own].
+    /// Quantizations, separated by commas [default: Q4_K_M, of gpt-oss MXFP4; a file
+    /// brings its own].
     #[arg(long, value_name = "Q,…", value_delimiter = ',')]
     pub quant: Vec<QuantScheme>,
     /// Tokens of the prompt; 0 asks for decode alone.
@@ -217,10 +218,12 @@ pub struct PredictArgs {
     /// Tokens in the cache before the prompt.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub depth: u32,
-    /// Sequences at once.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Sequences at once. candle runs one: with more, FLOP, bytes and memory are exact, times are
+    /// those as if its kernels were given all of them.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub batch: u32,
-    /// Type of the KV cache [default: the engine's own].
+    /// Type of the KV cache [default: the engine's own]. candle has f32 alone; of other engines: f16,
+    /// f32, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl.
     #[arg(long, value_name = "T")]
     pub kv_type: Option<String>,
     /// Threads of the engine [default: the calibration's, else physical cores].
@@ -267,7 +270,8 @@ pub struct MeasureArgs {
     /// Where it runs.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Quantizations, separated by commas [default: Q4_K_M; a file brings its own].
+    /// Quantizations, separated by commas [default: Q4_K_M, of gpt-oss MXFP4; a file
+    /// brings its own].
     #[arg(long, value_name = "Q,…", value_delimiter = ',')]
     pub quant: Vec<QuantScheme>,
     /// Tokens of the prompt, separated by commas; 0 asks for decode alone.
@@ -317,7 +321,7 @@ pub struct ProfileArgs {
     /// Where it runs.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Quantization [default: Q4_K_M; a file brings its own].
+    /// Quantization [default: Q4_K_M, of gpt-oss MXFP4; a file brings its own].
     #[arg(long, value_name = "Q")]
     pub quant: Option<QuantScheme>,
     /// Tokens of the prompt [default: 512].
@@ -366,12 +370,12 @@ pub struct InspectArgs {
     /// A .gguf file, a config.json file, a preset, or hf:org/repo[/file].
     #[arg(value_name = "MODEL")]
     pub model: String,
-    /// Quantization [default: Q4_K_M; a file brings its own].
+    /// Quantization [default: Q4_K_M, of gpt-oss MXFP4; a file brings its own].
     #[arg(long, value_name = "Q")]
     pub quant: Option<QuantScheme>,
-    /// Tokens of the prompt.
-    #[arg(long, value_name = "N", default_value_t = 512)]
-    pub prompt: u32,
+    /// Tokens of the prompt [default: 512, or the model's context where that is shorter].
+    #[arg(long, value_name = "N")]
+    pub prompt: Option<u32>,
     /// Tokens in the cache before the prompt.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub depth: u32,
@@ -382,15 +386,16 @@ pub struct InspectArgs {
 #[command(after_help = "\
 Examples:
   foretoken synth tinyllama-1.1b --quant Q4_K_M --out tiny.gguf
-  foretoken synth path/to/config.json --quant Q8_0 --out model.gguf")]
+  foretoken synth path/to/config.json --quant Q8_0 --out model.gguf
+  foretoken synth hf:org/repo --quant Q4_0 --out copy.gguf       reads its header or config.json")]
 pub struct SynthArgs {
-    /// A config.json file, a preset, or a .gguf file whose shapes are copied.
+    /// A config.json file, a preset, or a .gguf file or hf:org/repo[/file] whose shapes are copied.
     #[arg(value_name = "MODEL")]
     pub model: String,
     /// Quantization.
     #[arg(long, value_name = "Q")]
     pub quant: QuantScheme,
-    /// File to write.
+    /// File to write; a missing folder is made.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Replace the file where it exists.

@@ -13,8 +13,9 @@ pub mod synth;
 pub mod validate;
 
 use anyhow::{Context, bail};
-use foretoken_catalog::resolve;
+use foretoken_catalog::{is_gguf, resolve};
 use foretoken_cost::{EngineProfile, memory_parts};
+use foretoken_hub::HubRef;
 use foretoken_runner::{available_memory, check_memory, reference_bytes, rerun_with_threads};
 use foretoken_spec::{DeviceInfo, ModelSpec, QuantScheme, Workload};
 
@@ -50,7 +51,7 @@ pub fn resolve_models(
     let mut specs: Vec<ModelSpec> = Vec::new();
     for argument in models {
         let one = |quant| resolve_model(argument, quant, wanted);
-        let is_file = argument.to_lowercase().ends_with(".gguf");
+        let is_file = is_gguf(argument);
         let found: Vec<ModelSpec> = if quants.is_empty() {
             vec![one(None)?]
         } else if is_file {
@@ -73,6 +74,16 @@ pub fn resolve_model(
     quant: Option<QuantScheme>,
     wanted: Use<'_>,
 ) -> anyhow::Result<ModelSpec> {
+    if let Some(name) = HubRef::of_url(argument) {
+        let message = format!("`{}` is the address of a page", argument.trim().escape_debug());
+        return Err(Hinted::new(message, format!("write {name}")).into());
+    }
+    if argument.contains("://") && !is_hub_name(argument) {
+        let message = format!("`{}` is an address, no file", argument.trim().escape_debug());
+        let hint = "download the file and give its path; models of the Hugging Face hub are \
+                    fetched by hf:org/repo/file.gguf";
+        return Err(Hinted::new(message, hint).into());
+    }
     if is_hub_name(argument) {
         return resolve_hub(argument, quant, wanted);
     }

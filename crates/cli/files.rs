@@ -5,7 +5,7 @@ mod lines;
 mod read;
 mod store;
 
-pub use atomic::{AtomicFile, check_writable, require_space, write_atomic};
+pub use atomic::{AtomicFile, check_writable, make_folder, require_space, write_atomic};
 pub use lines::JsonLines;
 pub use read::{read_calibration, read_lines, read_measurements, read_profile, require_backend};
 pub use store::{

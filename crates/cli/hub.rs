@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use foretoken_catalog::{DEFAULT_SCHEME, parse_config, resolve};
+use foretoken_catalog::{parse_config, resolve};
 use foretoken_gguf::{GgufError, GgufHeader, join_parts, model_of_header, read_header};
-use foretoken_hub::{Hub, HubError, HubRef, Pick};
+use foretoken_hub::{Hub, HubError, HubRef, Listener, Pick, Settings};
 use foretoken_spec::{ModelSource, ModelSpec, QuantScheme};
 
 use crate::output::{Hinted, Output};
@@ -14,10 +14,19 @@ use crate::progress::Progress;
 /// What a model is wanted for.
 #[derive(Debug, Clone, Copy)]
 pub enum Use<'a> {
-    /// To be described: headers are enough.
-    Describe,
+    /// To be described: headers are enough. Waits are told here.
+    Describe(&'a Output),
     /// To be run: its file has to be on this disk. Progress is shown here.
     Run(&'a Output),
+}
+
+impl Use<'_> {
+    /// Tells why a server lets the user wait, unless quiet was asked for.
+    fn listener(self) -> Listener {
+        let (Self::Describe(output) | Self::Run(output)) = self;
+        let output = *output;
+        Listener::new(move |sentence| output.note(sentence))
+    }
 }
 
 /// Whether an argument names a model of the hub.
@@ -36,11 +45,11 @@ pub fn resolve_hub(
     wanted: Use<'_>,
 ) -> anyhow::Result<ModelSpec> {
     let name = HubRef::parse(argument.trim())?;
-    let hub = Hub::from_env()?;
+    let hub = Hub::new(Settings { listener: wanted.listener(), ..Settings::from_env()? })?;
     match hub.pick(&name, quant.map(QuantScheme::name))? {
         Pick::Config(config) => described_by_config(&hub, &config, argument, quant),
         Pick::Gguf(parts) => match (wanted, parts.as_slice()) {
-            (Use::Describe, parts) => {
+            (Use::Describe(_), parts) => {
                 let spec = described_by_header(&hub, parts, argument)?;
                 require_quant(&spec, argument, quant)?;
                 Ok(spec)
@@ -73,7 +82,7 @@ fn described_by_config(
     let config = parse_config(&text, config.model_name())
         .with_context(|| format!("{argument}, config.json"))?;
     let source = ModelSource::Config { path: argument.trim().to_owned() };
-    Ok(config.spec(source, quant.unwrap_or(DEFAULT_SCHEME)))
+    Ok(config.spec(source, quant)?)
 }
 
 fn described_by_header(hub: &Hub, parts: &[HubRef], argument: &str) -> anyhow::Result<ModelSpec> {

@@ -47,6 +47,31 @@ fn unknown_quantization_names_the_known_ones() {
 }
 
 #[test]
+fn quantizations_that_a_model_has_no_use_for() {
+    let sandbox = Sandbox::new();
+    for args in [
+        &["inspect", "llama-3.2-1b", "--quant", "MXFP4"][..],
+        &["synth", "llama-3.2-1b", "--quant", "mxfp4_moe", "--out", "m.gguf"],
+        &["predict", "llama-3.2-1b", "--quant", "MXFP4"],
+    ] {
+        sandbox.error_says(args, &["llama-3.2-1b", "experts", "--quant Q8_0"]);
+    }
+    sandbox.error_says(&["inspect", "llama-3.2-1b", "--quant", ""], &["no quantization"]);
+    let args = ["predict", "llama-3.2-1b", "--quant", "Q4_K_M,"];
+    sandbox.error_says(&args, &["--quant", "behind the last", "Q4_K_M"]);
+}
+
+#[test]
+fn addresses_of_the_hub_are_told_as_names() {
+    let sandbox = Sandbox::new();
+    let address = "https://huggingface.co/org/repo/blob/main/m-Q4_K_M.gguf";
+    for command in ["inspect", "predict", "measure"] {
+        sandbox
+            .error_says(&[command, address], &[address, "hint: write hf:org/repo/m-Q4_K_M.gguf"]);
+    }
+}
+
+#[test]
 fn devices_that_are_not_built_in() {
     let sandbox = Sandbox::new();
     let model = fixture("config.json");

@@ -113,6 +113,18 @@ fn a_repository_without_a_model_file_is_its_configuration() {
 }
 
 #[test]
+fn the_shape_of_the_hub_is_written_in_any_quantization() {
+    let (hub, sandbox) = (Hub::new(), Sandbox::new());
+    for name in ["hf:org/config", "hf:org/tiny", "HF:org/tiny/text.gguf"] {
+        let args = ["synth", name, "--quant", "Q8_0", "--out", "m.gguf", "--force"];
+        let run = hub.run(&sandbox, &args);
+        assert_eq!(run.code, 0, "{name}: {}", run.stderr);
+        let report = sandbox.good(&["inspect", "m.gguf", "--format", "json"]).json();
+        assert_eq!(report["model"]["quant"], "Q8_0", "{name}");
+    }
+}
+
+#[test]
 fn to_be_run_a_file_is_downloaded_once() {
     let (hub, sandbox) = (Hub::new(), Sandbox::new());
     let args = ["measure", "hf:org/tiny", "--prompt", "4", "--gen", "2", "--repeat", "1"];

@@ -42,6 +42,37 @@ fn a_depth_beyond_the_context_is_a_warning() {
 }
 
 #[test]
+fn a_short_context_is_no_warning_where_no_length_was_asked_for() {
+    // Its context is 128 tokens.
+    let model = fixture("config.json");
+    let run = Sandbox::new().good(&["inspect", &model]);
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn the_size_of_the_file_says_what_it_counts() {
+    let sandbox = Sandbox::new();
+    let of = |model: &str| sandbox.good(&["inspect", model, "--format", "json"]).json();
+    assert_eq!(of("tinyllama-1.1b")["file_contents"], "with_tokenizer");
+    assert_eq!(of("yi-6b")["file_contents"], "without_tokenizer");
+    assert_eq!(of(&fixture("models/text.gguf"))["file_contents"], "file");
+    // Llama-3-8B: 2 · 32 layers · 8 heads · 128.
+    assert_eq!(of("llama-3-8b")["kv_elements_per_token"], 65_536);
+    assert_eq!(of("llama-3-8b")["kv_bytes_per_token"], 262_144);
+}
+
+#[test]
+fn a_file_is_known_by_its_first_bytes() {
+    let sandbox = Sandbox::new();
+    let bytes = std::fs::read(fixture("models/text.gguf")).unwrap();
+    let blob = sandbox.file("sha256-0123abcd", bytes);
+    let args = ["--format", "json"];
+    let there = sandbox.good(&[&["inspect", &blob][..], &args].concat()).json();
+    let here = sandbox.good(&[&["inspect", &fixture("models/text.gguf")][..], &args].concat());
+    assert_eq!(there["tensors"], here.json()["tensors"]);
+}
+
+#[test]
 fn more_depth_costs_more() {
     let sandbox = Sandbox::new();
     let flop = |depth: &str| -> u64 {

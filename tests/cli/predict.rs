@@ -62,7 +62,7 @@ fn no_work_and_absurd_lengths() {
         refused(&[flag, "4000000000"], &[flag, "absurd"]);
         refused(&[flag, "-1"], &["-1"]);
     }
-    refused(&["--batch", "4"], &["--batch 4"]);
+    refused(&["--batch", "0"], &["--batch", "0"]);
     refused(&["--kv-type", "q8_0"], &["--kv-type q8_0"]);
 }
 
@@ -81,6 +81,70 @@ fn what_cannot_run_is_answered_with_a_warning() {
     assert!(long.contains("2048") && !long.contains("cannot run"), "{long}");
     let longer = warnings("5000");
     assert!(longer.contains("it cannot run") && longer.contains("4096"), "{longer}");
+}
+
+#[test]
+fn what_cannot_run_is_said_first_and_not_verified() {
+    let calibration = fixture("calibration.json");
+    let sandbox = Sandbox::new();
+    let args = |more: &[&'static str]| {
+        let args = ["predict", "--calibration", &calibration, "--quant", "Q8_0", "--quiet"];
+        [&args[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let run = |more: &[&'static str]| {
+        let args = args(more);
+        sandbox.good(&args.iter().map(String::as_str).collect::<Vec<_>>()).stdout
+    };
+    let card = run(&["gemma-2-2b"]);
+    assert!(card.starts_with("cannot run: candle has no GGUF reader"), "{card}");
+    assert!(!card.contains("verify:") && !card.contains("Fits"), "{card}");
+    let good = run(&["tinyllama-1.1b"]);
+    assert!(good.contains("verify: foretoken") && !good.contains("cannot run"), "{good}");
+    let both = run(&["tinyllama-1.1b", "gemma-2-2b"]);
+    assert!(both.starts_with("cannot run: gemma-2-2b Q8_0: "), "{both}");
+    let csv = run(&["tinyllama-1.1b", "gemma-2-2b", "--format", "csv"]);
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(lines[0].contains(",cannot_run,extrapolation,"), "{csv}");
+    assert!(!lines[1].contains("no GGUF reader") && lines[2].contains("no GGUF reader"), "{csv}");
+}
+
+#[test]
+fn several_sequences_cost_more_and_cannot_run() {
+    let calibration = fixture("calibration.json");
+    let sandbox = Sandbox::new();
+    let of = |batch: &str| {
+        let args = with_fixture(&calibration, &["tinyllama-1.1b", "--batch", batch]);
+        sandbox.good(&args).json()
+    };
+    let (one, four) = (of("1"), of("4"));
+    assert_eq!((&one["cannot_run"], &four["workload"]["batch_size"]), (&json!(null), &json!(4)));
+    assert!(four["cannot_run"].as_str().unwrap().contains("one sequence at a time, not 4"));
+    let number = |answer: &serde_json::Value, pointer: &str| {
+        answer.pointer(pointer).unwrap().as_f64().unwrap()
+    };
+    for pointer in ["/flop/prefill", "/memory/kv_cache_bytes", "/memory/activation_bytes"] {
+        assert_eq!(number(&four, pointer), 4.0 * number(&one, pointer), "{pointer}");
+    }
+    for pointer in ["/flop/decode_per_token", "/memory/weights_bytes"] {
+        assert_eq!(number(&four, pointer), number(&one, pointer), "{pointer}");
+    }
+    let bytes = |answer: &serde_json::Value| -> f64 {
+        answer["ops"].as_array().unwrap().iter().map(|op| op["bytes"].as_f64().unwrap()).sum()
+    };
+    assert!(bytes(&one) < bytes(&four) && bytes(&four) < 4.0 * bytes(&one));
+}
+
+#[test]
+fn few_bits_are_predicted_with_a_word_that_candle_cannot_load_them() {
+    let calibration = fixture("calibration.json");
+    let sandbox = Sandbox::new();
+    for quant in ["IQ1_S", "IQ2_XXS", "IQ3_M", "TQ2_0"] {
+        let args = ["predict", "--calibration", &calibration, "--quant", quant, "--format", "json"];
+        let answer = sandbox.good(&[&args[..], &["--quiet", "tinyllama-1.1b"]].concat()).json();
+        assert_eq!(answer["quant"], quant);
+        assert!(answer["cannot_run"].as_str().unwrap().contains("candle cannot load"), "{quant}");
+        assert!(answer["decode_ms"]["point"].as_f64() > Some(0.0), "{quant}");
+    }
 }
 
 #[test]

@@ -698,7 +698,7 @@ fn tensor_types_that_candle_cannot_load() {
     sandbox.good(&["inspect", &model]);
     sandbox.error_says(
         &["profile", &model, "--prompt", "8", "--gen", "2"],
-        &[TENSOR, "IQ4_NL", "candle cannot load", "re-quantize"],
+        &[TENSOR, "IQ4_NL", "candle cannot load", "take another quantization"],
     );
 }
 

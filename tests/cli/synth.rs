@@ -36,6 +36,27 @@ fn the_end_of_a_file_name_may_be_in_capitals() {
 }
 
 #[test]
+fn a_missing_folder_is_made_and_named() {
+    let sandbox = Sandbox::new();
+    let model = fixture("config.json");
+    let synth = |out: &str| sandbox.good(&["synth", &model, "--quant", "Q4_0", "--out", out]);
+    assert!(synth("new/deep/a.gguf").stderr.contains("made the folder new/deep\n"));
+    assert!(!synth("new/deep/b.gguf").stderr.contains("made the folder"));
+}
+
+#[test]
+fn few_bits_are_written_for_other_engines() {
+    let sandbox = Sandbox::new();
+    let model = fixture("config.json");
+    for quant in ["IQ2_XS", "IQ3_M", "TQ1_0"] {
+        sandbox.good(&["synth", &model, "--quant", quant, "--out", "m.gguf", "--force"]);
+        let report = sandbox.good(&["inspect", "m.gguf", "--format", "json", "--quiet"]).json();
+        assert_eq!(report["model"]["quant"], quant);
+        sandbox.error_says(&["measure", "m.gguf"], &["candle cannot load"]);
+    }
+}
+
+#[test]
 fn a_file_is_replaced_only_by_force() {
     let sandbox = Sandbox::new();
     let model = fixture("config.json");

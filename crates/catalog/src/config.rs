@@ -10,7 +10,7 @@ use foretoken_gguf::mix::quantized_spec;
 use foretoken_spec::{InvalidShape, ModelShape, ModelSource, ModelSpec, QuantScheme, ShapeDetails};
 use serde_json::{Map, Value};
 
-use crate::CatalogError;
+use crate::{CatalogError, DEFAULT_SCHEME, check_scheme};
 use class::Class;
 
 pub(crate) mod class;
@@ -24,6 +24,8 @@ const GEMMA_3_ROWS: u32 = 262_208;
 const GEMMA_3_TOKENS: u32 = 262_144;
 /// Largest count or width that is believed: products of two fit 64 bits with ease.
 const MOST: u64 = 1 << 24;
+/// Most layers that are believed.
+const MOST_LAYERS: u64 = 4096;
 
 /// What a `config.json` says about a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,11 +41,25 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// The model that a GGUF file of this scheme would hold.
-    pub fn spec(self, source: ModelSource, scheme: QuantScheme) -> ModelSpec {
+    /// The model that a GGUF file of this scheme would hold; without one, of that in which the model
+    /// was published, or of [`DEFAULT_SCHEME`].
+    ///
+    /// # Errors
+    /// As [`check_scheme`].
+    pub fn spec(
+        self,
+        source: ModelSource,
+        scheme: Option<QuantScheme>,
+    ) -> Result<ModelSpec, CatalogError> {
+        let published = match self.shape.architecture.as_str() {
+            "gpt-oss" => QuantScheme::MXFP4_MOE,
+            _ => DEFAULT_SCHEME,
+        };
+        let scheme = scheme.unwrap_or(published);
+        check_scheme(&self.shape, &self.name, scheme)?;
         let mut spec = quantized_spec(self.name, self.family, source, self.shape, scheme);
         spec.approximations = self.notes;
-        spec
+        Ok(spec)
     }
 }
 
@@ -78,6 +94,8 @@ fn read_text(path: &Path) -> Result<String, CatalogError> {
 /// Not JSON; not a language model; another architecture; a field missing, of the wrong type or
 /// out of range; head counts that do not divide.
 pub fn parse_config(text: &str, name: &str) -> Result<ModelConfig, CatalogError> {
+    // Editors of Windows put a byte order mark in front.
+    let text = text.trim_start_matches('\u{feff}');
     let json: Value = serde_json::from_str(text).map_err(CatalogError::Json)?;
     let Value::Object(fields) = json else { return Err(CatalogError::NotAModel) };
     let outer = Fields(&fields);
@@ -116,10 +134,13 @@ fn shape(class: &Class, fields: &Fields, tied: bool) -> Result<ModelShape, Catal
         }
     };
     divides(("num_attention_heads", n_heads), ("num_key_value_heads", n_kv_heads))?;
-    let n_layers = fields.required_count("num_hidden_layers")?;
-    if n_layers > 4096 {
-        return Err(fields.wrong("num_hidden_layers", "between 1 and 4096"));
-    }
+    let n_layers = match fields.get("num_hidden_layers").map(Value::as_u64) {
+        None => return Err(CatalogError::MissingField("num_hidden_layers")),
+        Some(Some(n @ 1..=MOST_LAYERS)) => n as u32,
+        Some(_) => {
+            return Err(fields.wrong("num_hidden_layers", "an integer between 1 and 4096"));
+        }
+    };
     let mut vocab_size = fields.required_or("vocab_size", class.vocab_size)?;
     if class.architecture == "gemma3" && vocab_size == GEMMA_3_ROWS {
         vocab_size = GEMMA_3_TOKENS;

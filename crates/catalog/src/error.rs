@@ -30,7 +30,7 @@ pub enum CatalogError {
     #[error("{}: the directory holds no config.json; give the path of a .gguf or config.json file", .0.display())]
     NoConfig(PathBuf),
     /// A file of another kind.
-    #[error("{}: neither a .gguf nor a .json file; give the path of a .gguf or config.json file", .0.display())]
+    #[error("{}: neither a GGUF file nor a .json file; give the path of a .gguf or config.json file", .0.display())]
     UnknownFile(PathBuf),
     /// A model of a hub, which only a caller with a network can resolve.
     #[error("`{}`: a model of a hub cannot be named here; download the .gguf file and give its path", .0.escape_debug())]
@@ -56,6 +56,15 @@ pub enum CatalogError {
         /// What the file is.
         found: String,
     },
+    /// A scheme for experts, and a model without.
+    #[error(
+        "{}: MXFP4 is for the experts of a mixture, and this model has none: every matrix would be Q8_0; use --quant Q8_0 or Q4_K_M",
+        name.escape_debug()
+    )]
+    NoExperts {
+        /// The model.
+        name: String,
+    },
     /// The reason, with the configuration that it concerns.
     #[error("{}: {reason}", path.display())]
     InConfig {
@@ -75,6 +84,18 @@ pub enum CatalogError {
     /// Another architecture.
     #[error("unsupported architecture `{}`; supported: {}", .0.escape_debug(), known_classes())]
     Architecture(String),
+    /// Two fields that name different classes.
+    #[error(
+        "`architectures` names `{}`, but `model_type` is `{}`; correct the config.json",
+        class.escape_debug(),
+        model_type.escape_debug()
+    )]
+    Contradiction {
+        /// The first of `architectures`.
+        class: String,
+        /// `model_type`.
+        model_type: String,
+    },
     /// A field that must be there is not.
     #[error("field `{0}` is missing; give the complete config.json of the model")]
     MissingField(&'static str),

@@ -13,4 +13,4 @@ mod resolve;
 pub use config::{ModelConfig, parse_config, read_config};
 pub use error::CatalogError;
 pub use preset::{Preset, find, presets};
-pub use resolve::{DEFAULT_SCHEME, resolve};
+pub use resolve::{DEFAULT_SCHEME, check_scheme, is_gguf, resolve};

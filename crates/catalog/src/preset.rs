@@ -6,11 +6,13 @@ use foretoken_gguf::{mix, synth};
 use foretoken_spec::{ModelShape, ModelSource, ModelSpec, QuantScheme, ShapeDetails};
 use serde::Deserialize;
 
-use crate::CatalogError;
+use crate::{CatalogError, DEFAULT_SCHEME};
 
 const PRESETS: &str = include_str!("../presets.toml");
-/// Least similarity (Jaro-Winkler) of a name worth suggesting.
-const LEAST_SIMILARITY: f64 = 0.6;
+/// Least share of a name that must stay as it is written for another to be worth suggesting.
+const LEAST_SIMILARITY: f64 = 0.7;
+/// Fewest characters that a longer name is suggested by.
+const SHORTEST_BEGINNING: usize = 3;
 /// Most suggestions.
 const MOST_SUGGESTIONS: usize = 3;
 
@@ -31,17 +33,22 @@ pub struct Preset {
     pub parameters: u64,
     /// What the tokenizer adds to a file; 0 where no published file was compared.
     pub tokenizer_bytes: u64,
+    /// The scheme that is meant where none is asked for.
+    pub default_scheme: QuantScheme,
     /// The shape.
     pub shape: ModelShape,
 }
 
 impl Preset {
-    /// The model as llama.cpp's quantizer would store it, with the size of the published file.
+    /// The model as llama.cpp's quantizer would store it, with the size of the published file where
+    /// that of its tokenizer is known.
     pub fn spec(&self, scheme: QuantScheme) -> ModelSpec {
         let source = ModelSource::Preset { id: self.id.clone() };
         let mut spec =
             mix::quantized_spec(&self.id, &self.family, source, self.shape.clone(), scheme);
-        spec.file_bytes = Some(synth::file_bytes(&spec) + self.tokenizer_bytes);
+        if self.tokenizer_bytes > 0 {
+            spec.file_bytes = Some(synth::file_bytes(&spec) + self.tokenizer_bytes);
+        }
         spec
     }
 
@@ -85,13 +92,21 @@ fn nearest(presets: &'static [Preset], wanted: &str) -> Vec<&'static str> {
     let mut scored: Vec<(f64, &str)> = presets
         .iter()
         .map(|preset| {
-            let similarity = |name: &str| strsim::jaro_winkler(&name.to_lowercase(), &wanted);
+            let similarity = |name: &str| similarity(&name.to_lowercase(), &wanted);
             (preset.names().map(similarity).fold(0.0, f64::max), preset.id.as_str())
         })
         .filter(|&(similarity, _)| similarity >= LEAST_SIMILARITY)
         .collect();
     scored.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     scored.into_iter().take(MOST_SUGGESTIONS).map(|(_, id)| id).collect()
+}
+
+/// How likely a name was meant: the share that needs no correction, or the beginning of the other.
+fn similarity(name: &str, wanted: &str) -> f64 {
+    let is_beginning = wanted.len() >= SHORTEST_BEGINNING
+        && (name.starts_with(wanted) || wanted.starts_with(name));
+    let edited = strsim::normalized_damerau_levenshtein(name, wanted);
+    if is_beginning { edited.max(LEAST_SIMILARITY) } else { edited }
 }
 
 fn loaded() -> &'static Result<Vec<Preset>, toml::de::Error> {
@@ -119,11 +134,17 @@ struct PresetRow {
     parameters: u64,
     #[serde(default)]
     tokenizer_bytes: u64,
+    #[serde(default = "usual_scheme")]
+    quant: QuantScheme,
     #[serde(default = "llama")]
     architecture: String,
     shape: ShapeRow,
     #[serde(default)]
     details: ShapeDetails,
+}
+
+fn usual_scheme() -> QuantScheme {
+    DEFAULT_SCHEME
 }
 
 fn llama() -> String {
@@ -175,6 +196,7 @@ impl PresetRow {
             source: self.source,
             parameters: self.parameters,
             tokenizer_bytes: self.tokenizer_bytes,
+            default_scheme: self.quant,
             shape,
         }
     }

@@ -1,20 +1,23 @@
 //! From what a user wrote to a model.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use foretoken_gguf::read_model;
-use foretoken_spec::{ModelSource, ModelSpec, QuantScheme};
+use foretoken_spec::{ModelShape, ModelSource, ModelSpec, QuantScheme};
 
 use crate::{CatalogError, find, read_config};
 
-/// The scheme of presets and configurations where none is asked for.
+/// The scheme of presets and configurations where none is asked for, and the model has none of its
+/// own.
 pub const DEFAULT_SCHEME: QuantScheme = QuantScheme::Q4_K_M;
 
-/// The model that an argument names: the path of a `.gguf` file, the path of a `config.json` or of
+/// The model that an argument names: the path of a GGUF file, the path of a `config.json` or of
 /// a folder that holds one, or a preset.
 ///
-/// A file brings its own quantization; presets and configurations take `scheme`, or
-/// [`DEFAULT_SCHEME`]. A preset wins over a folder of the same name: write `./name` for the folder.
+/// A file brings its own quantization; presets and configurations take `scheme`, or that in which
+/// the model was published, or [`DEFAULT_SCHEME`]. A preset wins over a folder of the same name: write `./name` for the folder.
 ///
 /// # Errors
 /// An unknown preset; a path that leads nowhere; a file that cannot be read as a model; a scheme
@@ -25,11 +28,15 @@ pub fn resolve(argument: &str, scheme: Option<QuantScheme>) -> Result<ModelSpec,
         return Err(CatalogError::Hub(argument.to_owned()));
     }
     let unknown = match find(argument) {
-        Ok(preset) => return Ok(preset.spec(scheme.unwrap_or(DEFAULT_SCHEME))),
+        Ok(preset) => {
+            let scheme = scheme.unwrap_or(preset.default_scheme);
+            check_scheme(&preset.shape, &preset.id, scheme)?;
+            return Ok(preset.spec(scheme));
+        }
         Err(error) => error,
     };
     let path = Path::new(argument);
-    if has_extension(path, "gguf") {
+    if is_gguf(argument) {
         return of_gguf(path, scheme);
     }
     if argument.is_empty() || !path.exists() {
@@ -40,6 +47,35 @@ pub fn resolve(argument: &str, scheme: Option<QuantScheme>) -> Result<ModelSpec,
         });
     }
     of_config(&config_path(path)?, scheme)
+}
+
+/// Whether an argument is a GGUF file: by its name, or where that is another (downloads of Ollama
+/// have none), by its first bytes.
+pub fn is_gguf(argument: &str) -> bool {
+    const MAGIC: &[u8; 4] = b"GGUF";
+    let path = Path::new(argument.trim());
+    let begins_so = || {
+        let mut found = [0; MAGIC.len()];
+        // Opening a pipe would wait for its writer.
+        let file = path.is_file().then(|| File::open(path).ok()).flatten();
+        file.is_some_and(|mut file| file.read_exact(&mut found).is_ok()) && found == *MAGIC
+    };
+    has_extension(path, "gguf") || begins_so()
+}
+
+/// Refuses a scheme that a model of this shape has no tensors for.
+///
+/// # Errors
+/// MXFP4 without experts: every matrix would be Q8_0 under another name.
+pub fn check_scheme(
+    shape: &ModelShape,
+    name: &str,
+    scheme: QuantScheme,
+) -> Result<(), CatalogError> {
+    if scheme == QuantScheme::MXFP4_MOE && shape.details.experts.is_none() {
+        return Err(CatalogError::NoExperts { name: name.to_owned() });
+    }
+    Ok(())
 }
 
 fn of_gguf(path: &Path, scheme: Option<QuantScheme>) -> Result<ModelSpec, CatalogError> {
@@ -55,7 +91,7 @@ fn of_gguf(path: &Path, scheme: Option<QuantScheme>) -> Result<ModelSpec, Catalo
 fn of_config(path: &Path, scheme: Option<QuantScheme>) -> Result<ModelSpec, CatalogError> {
     let config = read_config(path)?;
     let source = ModelSource::Config { path: path.display().to_string() };
-    Ok(config.spec(source, scheme.unwrap_or(DEFAULT_SCHEME)))
+    config.spec(source, scheme)
 }
 
 fn config_path(path: &Path) -> Result<PathBuf, CatalogError> {

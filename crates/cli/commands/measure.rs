@@ -16,7 +16,7 @@ use foretoken_spec::{Measurement, ModelSource, ModelSpec, Workload};
 use crate::Outcome;
 use crate::args::{AllocatorArg, MeasureArgs};
 use crate::commands::{beyond_context, check_fits, resolve_models, run_here};
-use crate::files::JsonLines;
+use crate::files::{JsonLines, make_folder};
 use crate::hub::Use;
 use crate::output::Output;
 use crate::progress::{Progress, stop_on_interrupt};
@@ -36,7 +36,11 @@ pub fn run(args: &MeasureArgs, output: &Output) -> anyhow::Result<Outcome> {
         check(model, &workloads)?;
     }
     run_here(&args.run)?;
-    let out = args.out.as_deref().map(JsonLines::append).transpose()?;
+    let open = |path| {
+        make_folder(path, output)?;
+        JsonLines::append(path)
+    };
+    let out = args.out.as_deref().map(open).transpose()?;
     if let Some(lines) = out.as_ref().filter(|lines| lines.dropped_partial_line()) {
         output.warn(&format!("{}: an unfinished last line was dropped", lines.path().display()));
     }

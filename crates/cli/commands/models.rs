@@ -31,6 +31,8 @@ fn entry(preset: &Preset) -> CatalogueModel {
         hf_name: preset.hf_name.clone(),
         family: preset.family.clone(),
         parameters: preset.parameters,
+        active_parameters: preset.spec(preset.default_scheme).n_active_parameters(),
+        quant: preset.default_scheme.name().to_owned(),
         shape: preset.shape.clone(),
         source: preset.source.clone(),
     }

@@ -1,8 +1,8 @@
 //! `predict`: time and memory of models that were not run.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use foretoken_predict::{Asked, Predictor, predict};
-use foretoken_report::Predictions;
+use foretoken_report::{Predictions, units};
 use foretoken_runner::{
     CandleEngine, RunError, available_memory, check_model, check_workload, device_info,
     threads_in_effect,
@@ -25,8 +25,7 @@ use crate::output::{Hinted, Output};
 pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     let workload = Workload::new(args.prompt, args.generate, args.depth)?;
     require_candle(&args.engine)?;
-    check_batch(args)?;
-    let models = resolve_models(&args.models, &args.quant, Use::Describe)?;
+    let models = resolve_models(&args.models, &args.quant, Use::Describe(output))?;
     let stored = calibration(args, output)?;
     for doubt in doubts(&stored.calibration) {
         output.warn(&doubt);
@@ -52,7 +51,10 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
         };
         let mut prediction = predict(&predictor, model, &workload, &asked)?;
         require_finite(&prediction, &stored)?;
-        prediction.warnings.extend(cannot_run(model, &workload));
+        prediction.cannot_run = cannot_run(model, &workload, args.batch);
+        // Where readers of earlier versions looked for it.
+        let said = prediction.cannot_run.as_ref().map(|reason| format!("it cannot run: {reason}"));
+        prediction.warnings.extend(said);
         predictions.push(prediction);
     }
     output.print(&Predictions { predictions, explain: args.explain })?;
@@ -95,12 +97,16 @@ fn doubts(calibration: &Calibration) -> Vec<String> {
 }
 
 /// Why candle would not run what is predicted.
-fn cannot_run(model: &ModelSpec, workload: &Workload) -> Option<String> {
-    let found = check_model(model).and_then(|()| check_workload(model, workload)).err()?;
-    Some(match found {
-        RunError::Unsupported { reason, .. } => format!("it cannot run: {reason}"),
-        other => format!("it cannot run: {other}"),
-    })
+fn cannot_run(model: &ModelSpec, workload: &Workload, batch: u32) -> Option<String> {
+    match check_model(model).and_then(|()| check_workload(model, workload)).err() {
+        Some(RunError::Unsupported { reason, .. }) => Some(reason.to_string()),
+        Some(other) => Some(other.to_string()),
+        None if batch > 1 => Some(format!(
+            "candle's quantized readers run one sequence at a time, not {batch}; FLOP, bytes and \
+             memory are those of {batch}, times assume its kernels"
+        )),
+        None => None,
+    }
 }
 
 /// The calibration asked for, or the newest of this machine.
@@ -147,18 +153,12 @@ fn other_threads(stored: &Stored, threads: u32) -> Hinted {
     let Stored { calibration, .. } = stored;
     Hinted::new(
         format!(
-            "calibration `{}` is for {} threads, not {threads}",
-            calibration.id, calibration.threads
+            "calibration `{}` is for {}, not {threads}",
+            calibration.id,
+            units::plural(calibration.threads, "thread")
         ),
         format!("run `foretoken calibrate --threads {threads}`"),
     )
-}
-
-fn check_batch(args: &PredictArgs) -> anyhow::Result<()> {
-    if args.batch != 1 {
-        bail!("--batch {}: candle's quantized readers run one sequence; use --batch 1", args.batch);
-    }
-    Ok(())
 }
 
 /// The MODEL argument that gives this model again, as a shell reads it.

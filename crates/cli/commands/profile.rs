@@ -22,8 +22,8 @@ use crate::Outcome;
 use crate::args::ProfileArgs;
 use crate::commands::{beyond_context, check_fits, resolve_models, run_here};
 use crate::files::{
-    AtomicFile, Stored, check_writable, find_calibration, newest_calibration, read_profile,
-    write_atomic,
+    AtomicFile, Stored, check_writable, find_calibration, make_folder, newest_calibration,
+    read_profile, write_atomic,
 };
 use crate::hub::Use;
 use crate::output::{Hinted, Output};
@@ -47,7 +47,7 @@ pub fn run(args: &ProfileArgs, output: &Output) -> anyhow::Result<Outcome> {
     let prompt = prompt(args, model)?;
     check(args, model, &prompt)?;
     let old = args.against.as_deref().map(read_comparable).transpose()?;
-    check_places(args)?;
+    check_places(args, output)?;
     run_here(&args.run)?;
     let calibration = calibration(args, output)?;
 
@@ -149,7 +149,7 @@ fn read_comparable(path: &Path) -> anyhow::Result<ProfileReport> {
 }
 
 /// Refuses places that cannot be written, and those where what the run needs would be lost.
-fn check_places(args: &ProfileArgs) -> anyhow::Result<()> {
+fn check_places(args: &ProfileArgs, output: &Output) -> anyhow::Result<()> {
     let calibration = args.calibration.as_deref().map(Path::new);
     let inputs = [Some(Path::new(&args.model)), args.prompt_file.as_deref(), calibration];
     // A profile may take the place of the one that it is compared with.
@@ -160,6 +160,7 @@ fn check_places(args: &ProfileArgs) -> anyhow::Result<()> {
             let message = format!("{name} {} would write over what is read", path.display());
             return Err(Hinted::new(message, "give another file name").into());
         }
+        make_folder(path, output)?;
         check_writable(path)?;
     }
     match (&args.trace, &args.out) {

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use foretoken_catalog::{check_scheme, is_gguf};
 use foretoken_gguf::mix::quantized_spec;
 use foretoken_gguf::synth::{SyntheticGguf, write_synthetic};
+use foretoken_hub::HubError;
 use foretoken_report::units;
-use foretoken_spec::{ModelSource, ModelSpec, QuantScheme};
+use foretoken_spec::{ModelSpec, QuantScheme};
 
 use crate::Outcome;
 use crate::args::SynthArgs;
 use crate::commands::resolve_model;
-use crate::files::{AtomicFile, require_space};
-use crate::hub::Use;
+use crate::files::{AtomicFile, make_folder, require_space};
+use crate::hub::{Use, is_hub_name};
 use crate::output::{Hinted, Output};
 use crate::progress::{Progress, stop_on_interrupt};
 
@@ -25,9 +27,10 @@ pub fn run(args: &SynthArgs, output: &Output) -> anyhow::Result<Outcome> {
         let message = format!("{} exists already", args.out.display());
         return Err(Hinted::new(message, "give another name, or --force to replace it").into());
     }
-    let spec = model(&args.model, args.quant)?;
+    let spec = model(&args.model, args.quant, output)?;
     let total = SyntheticGguf::new(&spec).len();
     require_space(&args.out, total)?;
+    make_folder(&args.out, output)?;
     write(&spec, &args.out, total, output)?;
     output.note(&format!(
         "wrote {} ({}, {} bytes)",
@@ -38,14 +41,30 @@ pub fn run(args: &SynthArgs, output: &Output) -> anyhow::Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-/// The model in the wanted quantization; of a GGUF file only the shape is taken.
-fn model(argument: &str, scheme: QuantScheme) -> anyhow::Result<ModelSpec> {
-    if !argument.to_lowercase().ends_with(".gguf") {
-        return resolve_model(argument, Some(scheme), Use::Describe);
-    }
-    let spec = resolve_model(argument, None, Use::Describe)?;
-    let source = ModelSource::Gguf { path: argument.to_owned() };
-    Ok(quantized_spec(&spec.name, &spec.family, source, spec.shape, scheme))
+/// The model in the wanted quantization; of a GGUF file, here or on the hub, only the shape is
+/// taken.
+fn model(argument: &str, scheme: QuantScheme, output: &Output) -> anyhow::Result<ModelSpec> {
+    let spec = if is_hub_name(argument) {
+        shape_of_hub(argument, scheme, output)?
+    } else if is_gguf(argument) {
+        resolve_model(argument, None, Use::Describe(output))?
+    } else {
+        return resolve_model(argument, Some(scheme), Use::Describe(output));
+    };
+    check_scheme(&spec.shape, &spec.name, scheme)?;
+    Ok(quantized_spec(&spec.name, &spec.family, spec.source, spec.shape, scheme))
+}
+
+/// The only file of a repository, of whatever quantization, or of several the one of this.
+fn shape_of_hub(argument: &str, scheme: QuantScheme, output: &Output) -> anyhow::Result<ModelSpec> {
+    resolve_model(argument, None, Use::Describe(output)).or_else(|error| {
+        match error.downcast_ref::<HubError>() {
+            Some(HubError::Ambiguous { .. }) => {
+                resolve_model(argument, Some(scheme), Use::Describe(output))
+            }
+            _ => Err(error),
+        }
+    })
 }
 
 fn write(spec: &ModelSpec, out: &Path, total: u64, output: &Output) -> anyhow::Result<()> {

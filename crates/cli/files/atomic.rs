@@ -8,6 +8,8 @@ use anyhow::{Context, bail};
 use foretoken_report::units::bytes;
 use tempfile::NamedTempFile;
 
+use crate::output::Output;
+
 /// A file under a temporary name beside its place, renamed when it is complete.
 ///
 /// Dropped before [`AtomicFile::commit`], it leaves nothing behind. Devices such as `/dev/null`
@@ -126,6 +128,20 @@ pub fn require_space(path: &Path, needed: u64) -> anyhow::Result<()> {
         ),
         _ => Ok(()),
     }
+}
+
+/// Makes the folder that a file asked for by name goes into, and says so: of a mistyped path
+/// nobody would look for it.
+///
+/// # Errors
+/// A place where no folder can be made.
+pub fn make_folder(path: &Path, output: &Output) -> anyhow::Result<()> {
+    let folder = folder_of(path);
+    if !folder.exists() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot write {}", path.display()))?;
+        output.note(&format!("made the folder {}", folder.display()));
+    }
+    Ok(())
 }
 
 /// Checks that a file can be made at this place and written to, without leaving a trace of it.

@@ -69,9 +69,21 @@ pub fn read_lines(path: &Path) -> anyhow::Result<Dataset> {
 pub fn read_calibration(path: &Path) -> anyhow::Result<Calibration> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse(&text)
-        .and_then(|calibration| check_calibration(&calibration).map(|()| calibration))
-        .with_context(|| path.display().to_string())
+    let is_calibration = matches!(
+        serde_json::from_str::<serde_json::Value>(&text),
+        Ok(json) if json.get("schema_version").is_some() && json.get("terms").is_some()
+    );
+    let named = || path.display().to_string();
+    let read =
+        parse(&text).and_then(|calibration| check_calibration(&calibration).map(|()| calibration));
+    match read {
+        // Another file altogether: a field of it that is missing says little.
+        Err(error) if !is_calibration && error.downcast_ref::<Hinted>().is_none() => {
+            let message = format!("{} is no calibration: {error:#}", path.display());
+            Err(Hinted::new(message, "give a file that `foretoken calibrate` wrote").into())
+        }
+        read => read.with_context(named),
+    }
 }
 
 /// Reads a profile.

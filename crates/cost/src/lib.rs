@@ -22,7 +22,7 @@ pub use approximate::approximations;
 pub use class::{AttentionForm, KernelClass, KernelPath, Regime};
 pub use engine::{Engine, EngineProfile, Isa, UnknownKvType, X86Level};
 pub use features::Features;
-pub use memory::{MemoryParts, batch_memory, kv_cache_bytes, memory_parts};
+pub use memory::{MemoryParts, batch_memory, kv_cache_bytes, memory_notes, memory_parts};
 pub use ops::{Feature, OpCost, PassCost, attention_cost, batch_cost, pass_cost, sampling_cost};
 pub use prepared::PreparedCost;
 pub use readers::{KvLayout, LongestPosition, Reader, ReaderInfo, Unsupported, candle_reader};

@@ -1,6 +1,8 @@
 //! Memory that an engine needs for a model and a workload.
 
-use foretoken_spec::{LayerKind, ModelShape, ModelSpec, RoleKind, TensorRole, Workload};
+use foretoken_spec::{
+    LayerKind, ModelShape, ModelSpec, RoleKind, TensorRole, TensorSpec, TensorType, Workload,
+};
 
 use crate::attention::{LLAMA_CPP_UBATCH, attention_layers};
 use crate::ops::product;
@@ -86,6 +88,55 @@ pub fn batch_memory(
         kv_cache: batch.saturating_mul(kv_cache),
         activations: batch.saturating_mul(activation_bytes(&model.shape, engine, workload)),
     }
+}
+
+/// What an engine keeps beside what a file stores, as sentences for whoever wonders why the memory
+/// is larger than the file.
+pub fn memory_notes(model: &ModelSpec, engine: &EngineProfile) -> Vec<String> {
+    let mut notes = Vec::new();
+    if engine.engine != Engine::Candle {
+        return notes;
+    }
+    let is_repacked = |t: &&TensorSpec| {
+        let (k, n) = (t.shape.first().copied().unwrap_or(1), t.shape.get(1).copied().unwrap_or(1));
+        let is_matrix = t.shape.len() > 1 && !t.role.is_kept_f32();
+        is_matrix
+            && t.role != TensorRole::TokenEmbedding
+            && !t.tensor_type.is_float()
+            && engine.resident_bytes(t.tensor_type, k, n, t.role == TensorRole::Output)
+                > t.tensor_type.bytes(k) * n
+    };
+    let is_dense = |t: &&TensorSpec| {
+        matches!(t.tensor_type, TensorType::F16 | TensorType::BF16)
+            && t.role != TensorRole::TokenEmbedding
+    };
+    let mut kept = vec!["the embedding as F32"];
+    if model.tensors.iter().any(|t| is_repacked(&t)) {
+        kept.push("a second copy of matrices, repacked into tiles for its vector kernels");
+    }
+    if model.tensors.iter().any(|t| is_dense(&t)) {
+        kept.push("16-bit matrices as F32");
+    }
+    kept.push("rotary tables");
+    notes.push(format!("candle keeps {}.", kept.join(", ")));
+    let shape = &model.shape;
+    let reader = readers::of_architecture(&shape.architecture);
+    let reserved = reserved_tokens(shape, engine);
+    if reserved > 0 {
+        notes.push(format!(
+            "The KV cache has room for {reserved} tokens from the first one on: candle's reader \
+             of `{}` sets it aside.",
+            shape.architecture
+        ));
+    }
+    if reader.is_some() && engine.kv_layout(shape) == KvLayout::Interleaved {
+        notes.push(format!(
+            "The KV cache holds the prompt twice: candle's reader of `{}` keeps it as a tensor \
+             and in a flat buffer.",
+            shape.architecture
+        ));
+    }
+    notes
 }
 
 /// Tokens that a reader sets room aside for at each prompt, whatever the workload: where freed memory
@@ -178,7 +229,7 @@ fn activation_bytes(shape: &ModelShape, engine: &EngineProfile, workload: &Workl
 mod tests {
     use super::*;
     use crate::engine::tests::ZEN5;
-    use foretoken_spec::{LayerShape, ModelSource, ShapeDetails, SlidingWindow, TensorType};
+    use foretoken_spec::{LayerShape, ModelSource, ShapeDetails, SlidingWindow};
 
     fn tiny(tensor_type: TensorType, tied: bool) -> ModelSpec {
         let shape = ModelShape {
@@ -255,6 +306,22 @@ mod tests {
         let one = batch_memory(&model, &ZEN5, &workload, 1);
         let four = batch_memory(&model, &ZEN5, &workload, 4);
         assert_eq!((four.kv_cache, four.weights), (4 * one.kv_cache, one.weights));
+    }
+
+    #[test]
+    fn what_is_kept_beside_the_file_is_said() {
+        let says = |architecture: &str, tensor_type, words: &str| {
+            let mut model = tiny(tensor_type, true);
+            model.shape.architecture = architecture.into();
+            let notes = memory_notes(&model, &ZEN5).join(" ");
+            assert!(notes.contains(words), "{notes}");
+        };
+        says("llama", TensorType::Q4_K, "repacked into tiles");
+        says("llama", TensorType::F16, "16-bit matrices as F32");
+        says("phi3", TensorType::Q8_0, "room for 4096 tokens");
+        says("qwen3", TensorType::Q8_0, "the prompt twice");
+        let llama_cpp = EngineProfile::llama_cpp(ZEN5.isa);
+        assert!(memory_notes(&tiny(TensorType::Q4_K, true), &llama_cpp).is_empty());
     }
 
     #[test]

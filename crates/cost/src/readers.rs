@@ -403,7 +403,9 @@ pub enum Unsupported {
         problem: &'static str,
     },
     /// A tensor type that candle does not know.
-    #[error("candle cannot load {found} (tensor `{tensor}`); re-quantize it (Q8_0, Q4_K_M, …)")]
+    #[error(
+        "candle cannot load {found} (tensor `{tensor}`); take another quantization (Q8_0, Q4_K_M, …)"
+    )]
     TensorType {
         /// Name of the tensor.
         tensor: String,

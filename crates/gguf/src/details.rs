@@ -140,10 +140,27 @@ pub(crate) fn rope_dim(
     architecture: &str,
     head_dim: u32,
 ) -> Result<Option<u32>, GgufError> {
+    // What a file of another architecture means by it is not known.
+    if Architecture::find(architecture).is_some() {
+        check_rope_dim(header, architecture, head_dim)?;
+    }
     // Readers of `llama` rotate whole heads; half of a head is what GLM-4 rotates unless stated.
     let stated = optional(header, architecture, "rope.dimension_count")?;
     let native = if architecture == "glm4" { head_dim / 2 } else { head_dim };
     Ok(Some(stated.unwrap_or(native)).filter(|&dim| dim != head_dim && architecture != "llama"))
+}
+
+/// Pairs of elements are rotated, at most a whole head.
+fn check_rope_dim(header: &GgufHeader, architecture: &str, head_dim: u32) -> Result<(), GgufError> {
+    let key = format!("{architecture}.rope.dimension_count");
+    match header.uniform_integer(&key)? {
+        Some(dim) if dim == 0 || dim % 2 == 1 || dim > head_dim => Err(GgufError::BadValue {
+            key,
+            value: dim.to_string(),
+            expected: "even, above 0 and at most the width of a head",
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// The mixture of experts, where the table has one.

@@ -131,6 +131,18 @@ pub enum GgufError {
         /// The key.
         key: String,
     },
+    /// Neither a known form nor what would describe another.
+    #[error(
+        "architecture `{}` is not known, and without metadata key `{}` it cannot be described from its tensor table either; give the file of a language model",
+        shown(architecture),
+        shown(key)
+    )]
+    UnknownArchitecture {
+        /// `general.architecture`.
+        architecture: String,
+        /// The key that is missing.
+        key: String,
+    },
     /// A value of another type than its meaning needs.
     #[error(
         "metadata key `{key}` must be {expected}, found {found}; convert the model again with a current llama.cpp"
@@ -248,7 +260,7 @@ pub enum GgufError {
         alignment: u64,
     },
     /// A type number without a layout.
-    #[error("tensor `{}` has a {error}; {}", shown(name), type_remedy(error))]
+    #[error("tensor `{}` has the {error}; {}", shown(name), type_remedy(error))]
     TensorType {
         /// The tensor.
         name: String,

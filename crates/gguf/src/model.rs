@@ -37,7 +37,14 @@ pub fn read_model(path: &Path) -> Result<ModelSpec, GgufError> {
 pub fn model_of_header(header: &GgufHeader, path: &Path) -> Result<ModelSpec, GgufError> {
     let architecture = check_kind(header)?;
     let form = Architecture::find(&architecture);
-    let n_layers = required(header, &architecture, "block_count")?;
+    // Without these numbers not even the tensor table says what a layer is.
+    let unknown = |error| match error {
+        GgufError::MissingKey { key } if form.is_none() => {
+            GgufError::UnknownArchitecture { architecture: architecture.clone(), key }
+        }
+        error => error,
+    };
+    let n_layers = required(header, &architecture, "block_count").map_err(unknown)?;
     if n_layers > 4096 {
         let key = format!("{architecture}.block_count");
         let expected = "between 1 and 4096";
@@ -62,7 +69,8 @@ pub fn model_of_header(header: &GgufHeader, path: &Path) -> Result<ModelSpec, Gg
                 "architecture `{architecture}` is not known by its form: bytes and products of \
                  matrices come from the tensor table, the rest is assumed as in `llama`"
             ));
-            unknown_shape(header, &architecture, &tensors, n_layers - hidden_layers)?
+            unknown_shape(header, &architecture, &tensors, n_layers - hidden_layers)
+                .map_err(unknown)?
         }
     };
     if let Err(invalid) = shape.check() {
@@ -342,6 +350,17 @@ fn vocab_size(header: &GgufHeader, architecture: &str) -> Result<u32, GgufError>
         (None, Some(tokens)) => (tokens_key.to_owned(), tokens),
         (None, None) => (EMBEDDING.to_owned(), rows.unwrap_or(0)),
     };
+    // `vocab_size` may agree with the rows while tokens are listed that have none.
+    if let (Some(rows), Some(tokens)) = (rows, tokens)
+        && tokens > rows
+    {
+        return Err(GgufError::Conflict {
+            left: format!("the length of metadata key `{tokens_key}`"),
+            left_value: tokens,
+            right: format!("the row count of tensor `{EMBEDDING}`"),
+            right_value: rows,
+        });
+    }
     match rows {
         Some(rows) if rows != left_value => Err(GgufError::Conflict {
             left: format!("metadata key `{left}`"),

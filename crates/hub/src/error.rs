@@ -261,6 +261,11 @@ impl HubError {
         error.get_ref()?.downcast_ref()
     }
 
+    /// What happened, without the remedy for the end of all attempts.
+    pub(crate) fn in_passing(&self) -> String {
+        self.to_string().split("; ").next().unwrap_or_default().to_owned()
+    }
+
     /// Whether a copy on this disk may stand in: the server said nothing about the file.
     pub(crate) fn leaves_the_cache(&self) -> bool {
         matches!(

@@ -1,7 +1,8 @@
 //! One request: redirects, the token, repetitions, and what a status means.
 
 use std::path::Path;
-use std::thread::sleep;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::{sleep, spawn};
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Uri};
@@ -51,6 +52,12 @@ pub(crate) struct Linked {
     pub(crate) size: Option<u64>,
 }
 
+/// A wait for an answer; its end is the end of the wait.
+pub(crate) struct Watch {
+    /// Dropped with the watch, which the thread that would speak notices.
+    _done: Sender<()>,
+}
+
 /// Why a request failed, and whether another may not.
 enum Failure {
     Final(HubError),
@@ -90,9 +97,36 @@ impl Http {
         self.settings.token.is_some()
     }
 
-    /// Waits before the `n`th repetition, counted from 1.
-    pub(crate) fn pause(&self, n: u32) {
-        sleep(self.settings.first_wait.saturating_mul(1 << n.clamp(1, 8).saturating_sub(1)));
+    /// Waits before the `n`th repetition, counted from 1, and says why.
+    pub(crate) fn pause(&self, n: u32, reason: &HubError) {
+        let wait = self.settings.first_wait.saturating_mul(1 << n.clamp(1, 8).saturating_sub(1));
+        self.wait(wait, n, reason);
+    }
+
+    fn wait(&self, wait: Duration, n: u32, reason: &HubError) {
+        let seconds = wait.as_secs_f64();
+        let reason = reason.in_passing();
+        self.settings.listener.tell(&format!(
+            "{reason}; asking again in {seconds} s ({} of {ATTEMPTS} attempts failed)",
+            n.min(ATTEMPTS)
+        ));
+        sleep(wait);
+    }
+
+    /// Says whom the program waits for, should the answer stay away until the guard is dropped.
+    pub(crate) fn watch(&self, what: &str, url: &str) -> Watch {
+        let (done, ended) = channel::<()>();
+        let Settings { quiet_wait, listener, .. } = self.settings.clone();
+        let host = origin(url).unwrap_or_default();
+        let host = host.split("://").nth(1).unwrap_or_default().to_owned();
+        let what = what.to_owned();
+        spawn(move || {
+            if ended.recv_timeout(quiet_wait) == Err(RecvTimeoutError::Timeout) {
+                listener
+                    .tell(&format!("{what}: still waiting for {host}, which is slow to answer"));
+            }
+        });
+        Watch { _done: done }
     }
 
     /// Asks for a URL, or for a range of it; `what` is what errors name.
@@ -107,12 +141,17 @@ impl Http {
         }
         let mut attempt = 1;
         loop {
-            match self.follow(what, url, range) {
+            let watch = self.watch(what, url);
+            let answer = self.follow(what, url, range);
+            drop(watch);
+            match answer {
                 Ok(answer) => return Ok(answer),
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Passing { error, .. }) if attempt == ATTEMPTS => return Err(error),
-                Err(Failure::Passing { wait: Some(wait), .. }) => sleep(wait),
-                Err(Failure::Passing { wait: None, .. }) => self.pause(attempt),
+                Err(Failure::Passing { error, wait: Some(wait) }) => {
+                    self.wait(wait, attempt, &error);
+                }
+                Err(Failure::Passing { error, wait: None }) => self.pause(attempt, &error),
             }
             attempt += 1;
         }

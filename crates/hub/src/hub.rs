@@ -279,11 +279,12 @@ impl Hub {
             if from == before && target.done - before >= GOOD_PROGRESS {
                 attempt = 0;
             }
+            let cut = cut_off(what, target.done, size, error);
             if attempt == ATTEMPTS {
-                return Err(cut_off(what, target.done, size, error));
+                return Err(cut);
             }
             attempt += 1;
-            self.http.pause(attempt);
+            self.http.pause(attempt, &cut);
         }
         target.finish(what)
     }

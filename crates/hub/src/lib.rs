@@ -31,7 +31,7 @@ pub use hub::{Hub, RepoFile};
 pub use name::HubRef;
 pub use pick::Pick;
 pub use range::RangeReader;
-pub use settings::Settings;
+pub use settings::{Listener, Settings};
 
 #[cfg(test)]
 mod testing;

@@ -26,7 +26,27 @@ pub struct HubRef {
 impl HubRef {
     /// Whether an argument is meant as a name of the hub.
     pub fn is_hub_name(argument: &str) -> bool {
-        argument.trim_start().starts_with(PREFIX)
+        without_prefix(argument.trim_start()).is_some()
+    }
+
+    /// The name of what the address of a page of the hub shows:
+    /// `https://huggingface.co/org/repo/blob/main/file.gguf`.
+    pub fn of_url(address: &str) -> Option<Self> {
+        let address = address.trim();
+        let bare = address.split_once("://").map_or(address, |(_, rest)| rest);
+        let bare = bare.strip_prefix("www.").unwrap_or(bare);
+        let bare = bare.split(['?', '#']).next()?.trim_end_matches('/');
+        let (host, path) = bare.split_once('/')?;
+        if !["huggingface.co", "hf.co"].contains(&host.to_ascii_lowercase().as_str()) {
+            return None;
+        }
+        let mut parts = path.splitn(5, '/');
+        let repo = format!("{}/{}", parts.next()?, parts.next()?);
+        // `blob`, `resolve` or `tree`, the revision, and the file.
+        let _view = parts.next();
+        let revision = parts.next().unwrap_or(MAIN).to_owned();
+        let file = parts.next().filter(|file| file.contains('.')).map(str::to_owned);
+        Self::parse(&Self { repo, file, revision }.to_string()).ok()
     }
 
     /// Reads `hf:org/repo[/path/file.gguf][@revision]`.
@@ -35,8 +55,7 @@ impl HubRef {
     /// Anything else, and parts that would lead out of a repository.
     pub fn parse(name: &str) -> Result<Self, HubError> {
         let wrong = |problem| HubError::Name { name: name.to_owned(), problem };
-        let rest =
-            name.trim().strip_prefix(PREFIX).ok_or_else(|| wrong("it begins with no `hf:`"))?;
+        let rest = without_prefix(name.trim()).ok_or_else(|| wrong("it begins with no `hf:`"))?;
         let (path, revision) = match rest.rsplit_once('@') {
             None => (rest, MAIN),
             Some((path, revision)) if is_revision(revision) => (path, revision),
@@ -96,6 +115,12 @@ impl fmt::Display for HubRef {
     }
 }
 
+/// What comes after `hf:`, in any case.
+fn without_prefix(name: &str) -> Option<&str> {
+    let (prefix, rest) = name.split_at_checked(PREFIX.len())?;
+    prefix.eq_ignore_ascii_case(PREFIX).then_some(rest)
+}
+
 fn is_part(part: &str) -> bool {
     !part.is_empty()
         && part.len() <= LONGEST_PART
@@ -135,6 +160,24 @@ mod tests {
             assert_eq!((read.revision.as_str(), read.to_string().as_str()), (revision, name));
         }
         assert_eq!(HubRef::parse(" hf:a/b@main ").unwrap().to_string(), "hf:a/b");
+    }
+
+    #[test]
+    fn addresses_of_pages_become_names() {
+        for (address, name) in [
+            ("https://huggingface.co/a/b", "hf:a/b"),
+            ("huggingface.co/a/b/", "hf:a/b"),
+            ("https://hf.co/a/b/tree/main", "hf:a/b"),
+            ("https://huggingface.co/a/b/blob/main/q/f.gguf", "hf:a/b/q/f.gguf"),
+            ("https://www.huggingface.co/a/b/resolve/v1/f.gguf?download=true", "hf:a/b/f.gguf@v1"),
+        ] {
+            assert_eq!(HubRef::of_url(address).unwrap().to_string(), name, "{address}");
+        }
+        for other in ["hf:a/b", "a/b", "https://example.org/a/b", "https://huggingface.co/a", ""] {
+            assert_eq!(HubRef::of_url(other), None, "{other}");
+        }
+        assert!(HubRef::is_hub_name("HF:a/b") && !HubRef::is_hub_name("hé"));
+        assert_eq!(HubRef::parse("HF:a/b").unwrap().to_string(), "hf:a/b");
     }
 
     #[test]

@@ -164,8 +164,10 @@ impl Ranges {
                 return Err(self.not_partial(what, size, &answer));
             }
             match self.take(what, size, at, answer) {
-                Err(HubError::Truncated { .. } | HubError::Broken { .. }) if attempt < ATTEMPTS => {
-                    self.http.pause(attempt);
+                Err(error @ (HubError::Truncated { .. } | HubError::Broken { .. }))
+                    if attempt < ATTEMPTS =>
+                {
+                    self.http.pause(attempt, &error);
                     attempt += 1;
                 }
                 taken => return taken,
@@ -219,6 +221,7 @@ impl Ranges {
         // A server may send more than was asked for; no more than the largest chunk is believed.
         let expected = (last - first + 1).min(LARGEST_CHUNK);
         let mut bytes = Vec::new();
+        let _watch = self.http.watch(what, &self.url);
         let mut body = answer.body.into_reader().take(expected);
         let outcome = body.read_to_end(&mut bytes);
         let received = bytes.len() as u64;

@@ -1,6 +1,7 @@
 //! What the environment says about the hub, read as the tools of Hugging Face read it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::HubError;
@@ -25,6 +26,29 @@ pub struct Settings {
     pub first_wait: Duration,
     /// Longest silence of a server before the connection counts as broken.
     pub patience: Duration,
+    /// Silence from which on the user is told whom the program waits for.
+    pub quiet_wait: Duration,
+    /// Who is told that the program waits, and why.
+    pub listener: Listener,
+}
+
+type Tell = dyn Fn(&str) + Send + Sync;
+
+/// Whom a wait is told to; nobody by default.
+#[derive(Clone, Default)]
+pub struct Listener(Option<Arc<Tell>>);
+
+impl Listener {
+    /// This function is given each sentence.
+    pub fn new(tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(tell)))
+    }
+
+    pub(crate) fn tell(&self, sentence: &str) {
+        if let Some(tell) = &self.0 {
+            tell(sentence);
+        }
+    }
 }
 
 impl Settings {
@@ -79,6 +103,8 @@ impl Settings {
             offline: is_set("HF_HUB_OFFLINE") || is_set("TRANSFORMERS_OFFLINE"),
             first_wait: Duration::from_millis(500),
             patience: Duration::from_secs(30),
+            quiet_wait: Duration::from_secs(3),
+            listener: Listener::default(),
         })
     }
 }

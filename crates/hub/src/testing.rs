@@ -125,6 +125,8 @@ impl Server {
             offline: false,
             first_wait: Duration::from_millis(1),
             patience: Duration::from_secs(20),
+            quiet_wait: Duration::from_secs(20),
+            listener: crate::Listener::default(),
         }
     }
 }

@@ -10,7 +10,7 @@ use foretoken_gguf::{mix, read_header};
 use foretoken_spec::{ModelShape, ModelSource, QuantScheme};
 
 use crate::testing::{COMMIT, Reply, Request, Server, file, model, part};
-use crate::{Hub, HubError, HubRef, Pick};
+use crate::{Hub, HubError, HubRef, Listener, Pick};
 
 const ETAG: &str = "6b3c";
 
@@ -258,6 +258,37 @@ fn requests_wait_as_long_as_asked_and_give_up_in_the_end() {
     let long = Server::new(|_, _| Reply::new(429, "").with("Retry-After", 3600));
     assert!(header_error(&long).to_string().contains("try again in 3600 s"));
     assert_eq!(long.log().len(), 1);
+}
+
+#[test]
+fn waits_are_told_with_their_reason() {
+    let all = bytes(1000);
+    let served = all.clone();
+    let server = Server::new(move |count, request| match count {
+        0 => Reply::new(429, "").with("Retry-After", 0),
+        1 => Reply::new(503, ""),
+        _ => {
+            let mut reply = file(request, &served, ETAG);
+            reply.pause = Duration::from_millis(200);
+            reply
+        }
+    });
+    let cache = folder();
+    let (told, heard) = std::sync::mpsc::channel();
+    let mut settings = server.settings(cache.path());
+    settings.quiet_wait = Duration::from_millis(20);
+    settings.listener = Listener::new(move |line| told.send(line.to_owned()).unwrap());
+    assert_eq!(read_all(&Hub::new(settings).unwrap()).unwrap(), all);
+    let lines: Vec<String> = heard.iter().collect();
+    let expected = [
+        "the hub limits the rate of requests; asking again in 0 s (1 of 4 attempts failed)",
+        "the server answers 503; asking again in",
+        "still waiting for 127.0.0.1:",
+    ];
+    for words in expected {
+        let says = |line: &String| line.starts_with("hf:org/repo/") && line.contains(words);
+        assert!(lines.iter().any(says), "{words}: {lines:?}");
+    }
 }
 
 #[test]

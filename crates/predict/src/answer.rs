@@ -1,6 +1,6 @@
 //! The answer to `foretoken predict`: every quantity of the contract for one workload.
 
-use foretoken_cost::{approximations, batch_memory, roofline};
+use foretoken_cost::{approximations, batch_memory, memory_notes, roofline};
 use foretoken_spec::{
     Basis, Bound, Estimate, FlopCount, MemoryPrediction, ModelSpec, OpPrediction, Phase,
     PredictedDevice, PredictedModel, PredictedWorkload, Prediction, SCHEMA_VERSION, Tier, Workload,
@@ -88,7 +88,7 @@ pub fn predict(
         memory: memory(predictor, model, workload, asked),
         flop: FlopCount {
             prefill: prefill.as_ref().map_or(0, flop),
-            decode_per_token: decode.as_ref().map_or(0, flop),
+            decode_per_token: decode.as_ref().map_or(0, flop) / u64::from(batch),
         },
         energy_j: None,
         ops: ops(predictor, prefill.as_ref(), decode.as_ref(), &sampling),
@@ -99,6 +99,8 @@ pub fn predict(
             extrapolation,
         },
         verify: verify(model, workload, asked, calibration.threads),
+        cannot_run: None,
+        memory_notes: memory_notes(model, predictor.engine()),
         warnings: warnings(predictor, model, workload),
     })
 }

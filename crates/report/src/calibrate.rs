@@ -102,8 +102,11 @@ impl Report for CalibrateReport {
 fn fit_sheet(report: &CalibrateReport) -> Sheet {
     let calibration = &report.calibration;
     let title = format!(
-        "calibration {} · {}, {} threads, {}",
-        calibration.id, calibration.device, calibration.threads, calibration.engine
+        "calibration {} · {}, {}, {}",
+        calibration.id,
+        calibration.device,
+        units::plural(calibration.threads, "thread"),
+        calibration.engine
     );
     let mut sheet = Sheet::new(
         title,
@@ -167,8 +170,10 @@ fn natural(feature: &FeatureCoefficient) -> String {
 
 fn proof_sheet(proof: &Proof, noise_floor: Option<f64>) -> Sheet {
     let title = format!(
-        "proof: {} · {}, predicted before it was run ({} fresh loads)",
-        proof.model, proof.quant, proof.loads
+        "proof: {} · {}, predicted before it was run ({})",
+        proof.model,
+        proof.quant,
+        units::plural(proof.loads, "fresh load")
     );
     let mut sheet = Sheet::new(
         title,

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use foretoken_spec::{
-    Experts, InspectReport, InspectedTensor, LayerKind, ModelShape, TensorRole, TensorType,
+    Experts, FileContents, InspectReport, InspectedTensor, LayerKind, ModelShape, TensorRole,
+    TensorType,
 };
 
 use crate::{Records, Report, Sheet, units};
@@ -63,13 +64,14 @@ fn shape_sheet(report: &InspectReport) -> Sheet {
             "weights",
             format!("{} ({} bytes)", units::bytes(report.weight_bytes), report.weight_bytes),
         ),
-        ("file", format!("{} ({} bytes)", units::bytes(report.file_bytes), report.file_bytes)),
+        ("file", file(report)),
         ("layers", n_layers.to_string()),
         ("hidden size", hidden_size.to_string()),
         ("heads", format!("{n_heads} query, {n_kv_heads} key/value, {head_dim} wide")),
         ("feed-forward", intermediate_size.to_string()),
         ("vocabulary", format!("{vocab_size}{tied}")),
         ("context", format!("{context_length} tokens")),
+        ("KV cache", kv_cache(report)),
     ] {
         sheet.row([name.to_owned(), value]);
     }
@@ -77,6 +79,22 @@ fn shape_sheet(report: &InspectReport) -> Sheet {
         sheet.row([name.to_owned(), value]);
     }
     sheet
+}
+
+/// The size of the file, and what it counts.
+fn file(report: &InspectReport) -> String {
+    let contents = match report.file_contents {
+        FileContents::File => "",
+        FileContents::WithTokenizer => ", tokenizer included",
+        FileContents::WithoutTokenizer => ", without tokenizer: a real one is some MB larger",
+    };
+    format!("{} ({} bytes{contents})", units::bytes(report.file_bytes), report.file_bytes)
+}
+
+/// Bytes per token, as candle keeps them and as most other engines do.
+fn kv_cache(report: &InspectReport) -> String {
+    let f16 = units::bytes(2 * report.kv_elements_per_token);
+    format!("{} per token (candle, F32), {f16} as F16", units::bytes(report.kv_bytes_per_token))
 }
 
 /// What sets the model apart from the plain form; nothing of a llama.

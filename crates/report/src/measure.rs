@@ -141,9 +141,9 @@ fn spread(distribution: &Distribution) -> String {
 
 fn title(sheet: &mut Sheet, first: &MeasureReport) -> String {
     let mut parts = sheet.fold_constant(&["model", "quant"]);
-    parts.push(format!("{}, {} threads", first.device, first.threads));
+    parts.push(format!("{}, {}", first.device, units::plural(first.threads, "thread")));
     parts.push(first.engine.clone());
-    parts.push(format!("{} fresh loads", first.loads));
+    parts.push(units::plural(first.loads, "fresh load"));
     parts.join(" · ")
 }
 

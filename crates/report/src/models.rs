@@ -3,6 +3,7 @@
 use foretoken_spec::CatalogueModel;
 use serde::Serialize;
 
+use crate::sheet::cell;
 use crate::{Records, Report, Sheet, units};
 
 /// Answer of `models`.
@@ -13,11 +14,13 @@ pub struct Models(pub Vec<CatalogueModel>);
 impl Report for Models {
     fn sheets(&self) -> Vec<Sheet> {
         let mut sheet = Sheet::new(
-            format!("{} models", self.0.len()),
+            units::plural(self.0.len() as u32, "model"),
             &[
                 "id",
                 "family",
                 ">params",
+                ">active",
+                ">experts",
                 ">layers",
                 ">hidden",
                 ">heads/kv",
@@ -28,10 +31,13 @@ impl Report for Models {
         );
         for model in &self.0 {
             let shape = &model.shape;
+            let experts = shape.details.experts.as_ref();
             sheet.row([
                 model.id.clone(),
                 model.family.clone(),
                 units::count(model.parameters),
+                experts.map_or_else(String::new, |_| units::count(model.active_parameters)),
+                experts.map_or_else(String::new, |e| format!("{}/{}", e.used, e.count)),
                 shape.n_layers.to_string(),
                 shape.hidden_size.to_string(),
                 format!("{}/{}", shape.n_heads, shape.n_kv_heads),
@@ -39,6 +45,13 @@ impl Report for Models {
                 shape.vocab_size.to_string(),
                 shape.context_length.to_string(),
             ]);
+        }
+        if self.0.iter().any(|model| model.shape.details.experts.is_some()) {
+            sheet.note(
+                "active: weights that one token meets; experts: those that it meets, of all.",
+            );
+        } else {
+            sheet.fold_constant(&["active", "experts"]);
         }
         vec![sheet]
     }
@@ -59,6 +72,10 @@ impl Report for Models {
             "vocab_size",
             "context_length",
             "tied_embeddings",
+            "active_parameters",
+            "experts",
+            "experts_used",
+            "quant",
         ]);
         for model in &self.0 {
             let shape = &model.shape;
@@ -77,6 +94,10 @@ impl Report for Models {
                 shape.vocab_size.to_string(),
                 shape.context_length.to_string(),
                 shape.tied_embeddings.to_string(),
+                model.active_parameters.to_string(),
+                cell(shape.details.experts.as_ref().map(|e| e.count)),
+                cell(shape.details.experts.as_ref().map(|e| e.used)),
+                model.quant.clone(),
             ]);
         }
         records

@@ -30,14 +30,16 @@ impl Serialize for Predictions {
 impl Report for Predictions {
     fn sheets(&self) -> Vec<Sheet> {
         let [one] = self.predictions.as_slice() else {
-            let mut sheets = vec![comparison(&self.predictions)];
+            let mut sheets: Vec<Sheet> = refusals(&self.predictions).into_iter().collect();
+            sheets.push(comparison(&self.predictions));
             if self.explain {
                 sheets.extend(self.predictions.iter().map(|p| op_sheet(p, usize::MAX)));
             }
             return sheets;
         };
         let most = if self.explain { usize::MAX } else { LARGEST_OPS };
-        let mut sheets = vec![card(one), memory_sheet(&one.memory)];
+        let mut sheets: Vec<Sheet> = refusals(&self.predictions).into_iter().collect();
+        sheets.extend([card(one), memory_sheet(one)]);
         if !one.ops.is_empty() {
             sheets.push(op_sheet(one, most));
         }
@@ -75,6 +77,10 @@ impl Report for Predictions {
             "fits",
             "tier",
             "calibration",
+            "cannot_run",
+            "extrapolation",
+            "flop_prefill",
+            "flop_decode_per_token",
         ]);
         records.rows.extend(self.predictions.iter().map(record));
         records
@@ -113,17 +119,72 @@ fn record(p: &Prediction) -> Vec<String> {
         cell(p.memory.fits),
         tier(p.basis.tier).into(),
         cell(p.basis.calibration.as_ref()),
+        cell(p.cannot_run.as_ref()),
+        p.basis.extrapolation.join("; "),
+        p.flop.prefill.to_string(),
+        p.flop.decode_per_token.to_string(),
     ]
+}
+
+/// What cannot run, before all numbers.
+fn refusals(predictions: &[Prediction]) -> Option<Sheet> {
+    let reasons = predictions.iter().filter_map(|p| Some((p, p.cannot_run.clone()?)));
+    let mut sheet = Sheet::new("", &[]);
+    for (names, reason) in by_sentence(reasons) {
+        let of = if predictions.len() > 1 { format!("{names}: ") } else { String::new() };
+        sheet.note(format!("cannot run: {of}{reason}"));
+    }
+    if sheet.notes.is_empty() {
+        return None;
+    }
+    sheet.note("The numbers below are those as if it could.");
+    Some(sheet)
+}
+
+/// Sentences, each once with the models that it is about.
+fn by_sentence<'a>(
+    sentences: impl Iterator<Item = (&'a Prediction, String)>,
+) -> Vec<(String, String)> {
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+    for (p, sentence) in sentences {
+        let name = format!("{} {}", p.model.name, p.quant);
+        match groups.iter_mut().find(|(known, _)| *known == sentence) {
+            Some((_, names)) => names.push(name),
+            None => groups.push((sentence, vec![name])),
+        }
+    }
+    groups.into_iter().map(|(sentence, names)| (listed(&names), sentence)).collect()
+}
+
+/// The first few names, and how many more there are.
+fn listed(names: &[String]) -> String {
+    const MOST: usize = 3;
+    let shown = names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Warnings but for the one that [`refusals`] has said already.
+fn warnings(p: &Prediction) -> impl Iterator<Item = &String> {
+    let said = p.cannot_run.as_ref().map(|reason| format!("it cannot run: {reason}"));
+    p.warnings.iter().filter(move |warning| Some(*warning) != said.as_ref())
+}
+
+/// Tokens per second of all sequences.
+fn tokens_per_second(p: &Prediction) -> Option<f64> {
+    p.tpot_ms.map(|e| 1e3 * f64::from(p.workload.batch_size.max(1)) / e.point)
 }
 
 fn card(p: &Prediction) -> Sheet {
     let workload = &p.workload;
     let title = format!(
-        "{} · {} on {}, {} threads, {}\nprompt {}, gen {}, depth {}{}",
+        "{} · {} on {}, {}, {}\nprompt {}, gen {}, depth {}{}",
         p.model.name,
         p.quant,
         p.device.id,
-        p.device.threads,
+        units::plural(p.device.threads, "thread"),
         p.device.engine,
         workload.prompt_tokens,
         workload.generated_tokens,
@@ -146,7 +207,7 @@ fn card(p: &Prediction) -> Sheet {
         sheet.row([name.to_owned(), units::duration_ms(estimate.point), interval, rate]);
     };
     row("time to first token (TTFT)", p.ttft_ms, None);
-    row("time per output token (TPOT)", p.tpot_ms, p.tpot_ms.map(|e| 1e3 / e.point));
+    row("time per output token (TPOT)", p.tpot_ms, tokens_per_second(p));
     row("end to end", p.e2e_ms, None);
     row("prefill pass", p.prefill_ms, p.prefill_tokens_per_second);
     row("decode step", p.decode_ms, p.decode_tokens_per_second);
@@ -160,9 +221,23 @@ fn card(p: &Prediction) -> Sheet {
     if let Some(level) = level(p) {
         sheet.note(match p.basis.interval_groups {
             0 => "The interval is a guess: this calibration held out no model.".to_owned(),
-            n => format!("{} interval, from {n} models held out in turn.", units::percent(level)),
+            n => format!(
+                "{} interval, from {} held out in turn.",
+                units::percent(level),
+                units::plural(n, "model")
+            ),
         });
     }
+    let flop = [
+        (p.prefill_ms, "prefill", p.flop.prefill),
+        (p.decode_ms, "decode, per token", p.flop.decode_per_token),
+    ];
+    let flop: Vec<String> = flop
+        .into_iter()
+        .filter(|(asked, ..)| asked.is_some())
+        .map(|(_, phase, flop)| format!("{phase} {}", units::flop(flop)))
+        .collect();
+    sheet.note(format!("arithmetic: {}", flop.join("; ")));
     sheet
 }
 
@@ -171,7 +246,8 @@ fn level(p: &Prediction) -> Option<f64> {
     [p.ttft_ms, p.tpot_ms].into_iter().flatten().next().map(|e| e.level)
 }
 
-fn memory_sheet(memory: &MemoryPrediction) -> Sheet {
+fn memory_sheet(p: &Prediction) -> Sheet {
+    let memory: &MemoryPrediction = &p.memory;
     let mut sheet = Sheet::new("memory", &["part", ">bytes"]);
     let parts = memory.weights_bytes + memory.kv_cache_bytes + memory.activation_bytes;
     for (part, bytes) in [
@@ -184,6 +260,10 @@ fn memory_sheet(memory: &MemoryPrediction) -> Sheet {
         sheet.row([part.to_owned(), units::bytes(bytes)]);
     }
     match (memory.fits, memory.available_bytes) {
+        // It does not run, so nothing has to fit.
+        (Some(_), Some(free)) if p.cannot_run.is_some() => {
+            sheet.note(format!("{} are free.", units::bytes(free)));
+        }
         (Some(true), Some(free)) => sheet.note(format!("Fits: {} are free.", units::bytes(free))),
         (Some(false), Some(free)) => {
             let missing = memory.peak_bytes.saturating_sub(free);
@@ -194,6 +274,10 @@ fn memory_sheet(memory: &MemoryPrediction) -> Sheet {
             ));
         }
         _ => {}
+    }
+    if let Some((first, more)) = p.memory_notes.split_first() {
+        sheet.note(format!("Stored: {}; {first}", units::bytes(p.model.weight_bytes)));
+        more.iter().for_each(|sentence| sheet.note(sentence));
     }
     sheet
 }
@@ -235,13 +319,15 @@ fn basis_sheet(p: &Prediction) -> Sheet {
         None => format!("basis: {}", tier(p.basis.tier)),
     };
     sheet.note(basis);
-    for line in &p.basis.extrapolation {
-        sheet.note(format!("extrapolates: {line}"));
+    if !p.basis.extrapolation.is_empty() {
+        sheet.note(format!("extrapolates: {}", p.basis.extrapolation.join("; ")));
     }
-    for warning in &p.warnings {
+    for warning in warnings(p) {
         sheet.note(format!("warning: {warning}"));
     }
-    sheet.note(format!("verify: {}", p.verify));
+    if p.cannot_run.is_none() {
+        sheet.note(format!("verify: {}", p.verify));
+    }
     sheet
 }
 
@@ -268,6 +354,7 @@ fn comparison(predictions: &[Prediction]) -> Sheet {
         let point = |e: Option<Estimate>| units::or_none(e, |e| units::ms(e.point));
         let interval = |e: Option<Estimate>| units::or_none(e, |e| units::interval_ms(&e));
         let fits = match p.memory.fits {
+            _ if p.cannot_run.is_some() => "cannot run",
             Some(true) => "yes",
             Some(false) => "no",
             None => units::NONE,
@@ -275,7 +362,7 @@ fn comparison(predictions: &[Prediction]) -> Sheet {
         sheet.row([
             p.model.name.clone(),
             p.quant.clone(),
-            format!("{}, {} threads", p.device.id, p.device.threads),
+            format!("{}, {}", p.device.id, units::plural(p.device.threads, "thread")),
             p.workload.prompt_tokens.to_string(),
             p.workload.generated_tokens.to_string(),
             p.workload.kv_len.to_string(),
@@ -283,7 +370,7 @@ fn comparison(predictions: &[Prediction]) -> Sheet {
             interval(p.ttft_ms),
             point(p.tpot_ms),
             interval(p.tpot_ms),
-            units::or_none(p.tpot_ms, |e| units::significant(1e3 / e.point, 3)),
+            units::or_none(tokens_per_second(p), |rate| units::significant(rate, 3)),
             units::bytes(p.memory.peak_bytes),
             fits.into(),
         ]);
@@ -291,6 +378,10 @@ fn comparison(predictions: &[Prediction]) -> Sheet {
     let mut title = sheet.fold_constant(&["model", "quant", "device"]);
     for header in ["prompt", "gen", "depth"] {
         title.extend(sheet.fold_constant(&[header]).iter().map(|v| format!("{header} {v}")));
+    }
+    // Asked for once, for all of them.
+    if let Some(batch) = predictions.first().map(|p| p.workload.batch_size).filter(|&n| n > 1) {
+        title.push(format!("batch {batch}"));
     }
     sheet.title = title.join(" · ");
     comparison_notes(&mut sheet, predictions);
@@ -303,11 +394,26 @@ fn comparison_notes(sheet: &mut Sheet, predictions: &[Prediction]) {
         let calibration = p.basis.calibration.as_deref().unwrap_or("none");
         notes.push(format!("basis: {} · calibration {calibration}", tier(p.basis.tier)));
     }
-    for p in predictions {
-        let name = format!("{} {}", p.model.name, p.quant);
-        notes.extend(p.basis.extrapolation.iter().map(|e| format!("{name} extrapolates: {e}")));
-        notes.extend(p.warnings.iter().map(|w| format!("warning: {name}: {w}")));
+    let outside: Vec<&Prediction> =
+        predictions.iter().filter(|p| !p.basis.extrapolation.is_empty()).collect();
+    match outside.as_slice() {
+        [] => {}
+        [p] => notes.push(format!(
+            "{} {} extrapolates: {}",
+            p.model.name,
+            p.quant,
+            p.basis.extrapolation.join("; ")
+        )),
+        several => {
+            let names: Vec<String> =
+                several.iter().map(|p| format!("{} {}", p.model.name, p.quant)).collect();
+            notes.push(format!("outside of what was measured: {}", listed(&names)));
+            notes.push("Their intervals are wider; predict one alone for the reason.".to_owned());
+        }
     }
+    let warned = predictions.iter().flat_map(|p| warnings(p).map(move |w| (p, w.clone())));
+    notes
+        .extend(by_sentence(warned).into_iter().map(|(of, text)| format!("warning: {of}: {text}")));
     let mut seen: Vec<String> = Vec::new();
     for note in notes {
         if !seen.contains(&note) {

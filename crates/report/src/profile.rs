@@ -135,7 +135,7 @@ fn card(report: &ProfileReport, passes: &[Pass]) -> Sheet {
         report.model,
         report.quant,
         report.device,
-        if report.threads == 1 { "1 thread".into() } else { format!("{} threads", report.threads) },
+        units::plural(report.threads, "thread"),
         report.engine
     );
     let work = format!("prompt {} + gen {}", report.prompt_tokens, report.generated_tokens);

@@ -162,6 +162,8 @@ pub fn prediction() -> Prediction {
             extrapolation: vec!["prompt_tokens 512 is above the measured 256".into()],
         },
         verify: "foretoken measure tinyllama-1.1b --quant Q4_K_M --prompt 512 --gen 128".into(),
+        cannot_run: None,
+        memory_notes: vec!["candle keeps the embedding as F32.".into()],
         warnings: vec![],
     }
 }
@@ -310,6 +312,9 @@ pub fn inspection() -> InspectReport {
         parameters: spec.n_parameters(),
         weight_bytes: spec.weight_bytes(),
         file_bytes: spec.weight_bytes() + 20_000,
+        file_contents: FileContents::WithoutTokenizer,
+        kv_elements_per_token: spec.shape.kv_elements_per_token(),
+        kv_bytes_per_token: 4 * spec.shape.kv_elements_per_token(),
         tensors,
         ops: vec![InspectedOp {
             op: "matmul.ffn_down".into(),
@@ -330,6 +335,8 @@ pub fn models() -> Vec<CatalogueModel> {
         hf_name: "TinyLlama/TinyLlama-1.1B-Chat-v1.0".into(),
         family: "tinyllama".into(),
         parameters: 1_100_048_384,
+        active_parameters: 1_100_048_384,
+        quant: "Q4_K_M".into(),
         shape: shape(),
         source: "config.json".into(),
     }]

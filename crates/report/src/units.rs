@@ -66,6 +66,11 @@ pub fn count(value: u64) -> String {
     scaled(value as f64, 1000.0, &["", "K", "M", "B", "T"])
 }
 
+/// A number of things by their name: `1 thread`, `2 threads`.
+pub fn plural(n: u32, name: &str) -> String {
+    if n == 1 { format!("1 {name}") } else { format!("{n} {name}s") }
+}
+
 /// Arithmetic: `2.20 GFLOP`.
 pub fn flop(value: u64) -> String {
     scaled(value as f64, 1000.0, &["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP"])
@@ -105,7 +110,9 @@ pub fn or_none<T>(value: Option<T>, write: impl FnOnce(T) -> String) -> String {
 fn scaled(value: f64, base: f64, units: &[&str]) -> String {
     let mut value = value;
     let mut index = 0;
-    while value.abs() >= base && index + 1 < units.len() {
+    // What three digits would round up to the next unit is of that unit.
+    let next = |index: usize| if index == 0 { base } else { base - 0.5 };
+    while value.abs() >= next(index) && index + 1 < units.len() {
         value /= base;
         index += 1;
     }
@@ -142,6 +149,10 @@ mod tests {
         assert_eq!(count(1_100_048_384), "1.10 B");
         assert_eq!(count(134_515_008), "135 M");
         assert_eq!(count(7), "7");
+        assert_eq!(count(999_885_952), "1.00 B");
+        assert_eq!(count(999_400_000), "999 M");
+        assert_eq!(bytes((1 << 30) - 1), "1.00 GiB");
+        assert_eq!((plural(1, "thread"), plural(0, "load")), ("1 thread".into(), "0 loads".into()));
         assert_eq!(flop(2_200_000_000), "2.20 GFLOP");
         assert_eq!(flop_per_second(8.51e10), "85.1 GFLOP/s");
         assert_eq!(bytes_per_second(1.23e10), "12.3 GB/s");

@@ -412,6 +412,19 @@ impl ModelSpec {
         self.tensors.iter().filter(is_weight).map(TensorSpec::n_elements).sum()
     }
 
+    /// Number of weights that take part in the pass of one token: of the experts those that it is
+    /// sent to.
+    pub fn n_active_parameters(&self) -> u64 {
+        let inactive = |t: &TensorSpec| match &self.shape.details.experts {
+            Some(experts) if t.role.kind() == RoleKind::Experts => {
+                let idle = u64::from(experts.count.saturating_sub(experts.used));
+                t.n_elements() / u64::from(experts.count.max(1)) * idle
+            }
+            _ => 0,
+        };
+        self.n_parameters() - self.tensors.iter().map(inactive).sum::<u64>()
+    }
+
     /// Bytes of all tensors as stored, without header and padding.
     pub fn weight_bytes(&self) -> u64 {
         self.tensors.iter().map(TensorSpec::bytes).sum()

@@ -62,8 +62,14 @@ pub struct Prediction {
     pub ops: Vec<OpPrediction>,
     /// What the numbers rest on.
     pub basis: Basis,
-    /// The command that measures the same thing.
+    /// The command that measures the same thing, where the engine can run it.
     pub verify: String,
+    /// Why the engine cannot run it; null where it can. The numbers are those as if it could.
+    #[serde(default)]
+    pub cannot_run: Option<String>,
+    /// What the engine keeps in memory beside what the file stores, as sentences.
+    #[serde(default)]
+    pub memory_notes: Vec<String>,
     /// What the reader should know.
     pub warnings: Vec<String>,
 }
@@ -127,9 +133,9 @@ pub struct MemoryPrediction {
 /// Arithmetic of the phases; one multiply-accumulate is 2 FLOP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FlopCount {
-    /// The pass over the prompt.
+    /// The pass over the prompt, of all sequences.
     pub prefill: u64,
-    /// One decode step at the midpoint.
+    /// One decode step at the midpoint, for one of the sequences.
     pub decode_per_token: u64,
 }
 

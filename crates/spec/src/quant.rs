@@ -177,6 +177,18 @@ pub enum QuantScheme {
     Q3_K_S,
     Q2_K,
     Q2_K_S,
+    IQ3_M,
+    IQ3_S,
+    IQ3_XS,
+    IQ3_XXS,
+    IQ2_M,
+    IQ2_S,
+    IQ2_XS,
+    IQ2_XXS,
+    IQ1_M,
+    IQ1_S,
+    TQ2_0,
+    TQ1_0,
     MXFP4_MOE,
 }
 
@@ -203,6 +215,18 @@ impl QuantScheme {
         Self::Q3_K_S,
         Self::Q2_K,
         Self::Q2_K_S,
+        Self::IQ3_M,
+        Self::IQ3_S,
+        Self::IQ3_XS,
+        Self::IQ3_XXS,
+        Self::IQ2_M,
+        Self::IQ2_S,
+        Self::IQ2_XS,
+        Self::IQ2_XXS,
+        Self::IQ1_M,
+        Self::IQ1_S,
+        Self::TQ2_0,
+        Self::TQ1_0,
         Self::MXFP4_MOE,
     ];
 
@@ -229,6 +253,18 @@ impl QuantScheme {
             Self::Q3_K_S => "Q3_K_S",
             Self::Q2_K => "Q2_K",
             Self::Q2_K_S => "Q2_K_S",
+            Self::IQ3_M => "IQ3_M",
+            Self::IQ3_S => "IQ3_S",
+            Self::IQ3_XS => "IQ3_XS",
+            Self::IQ3_XXS => "IQ3_XXS",
+            Self::IQ2_M => "IQ2_M",
+            Self::IQ2_S => "IQ2_S",
+            Self::IQ2_XS => "IQ2_XS",
+            Self::IQ2_XXS => "IQ2_XXS",
+            Self::IQ1_M => "IQ1_M",
+            Self::IQ1_S => "IQ1_S",
+            Self::TQ2_0 => "TQ2_0",
+            Self::TQ1_0 => "TQ1_0",
             Self::MXFP4_MOE => "MXFP4_MOE",
         }
     }
@@ -256,6 +292,18 @@ impl QuantScheme {
             Self::Q2_K_S => 21,
             Self::IQ4_NL => 25,
             Self::IQ4_XS => 30,
+            Self::IQ3_M => 27,
+            Self::IQ3_S => 26,
+            Self::IQ3_XS => 22,
+            Self::IQ3_XXS => 23,
+            Self::IQ2_M => 29,
+            Self::IQ2_S => 28,
+            Self::IQ2_XS => 20,
+            Self::IQ2_XXS => 19,
+            Self::IQ1_M => 31,
+            Self::IQ1_S => 24,
+            Self::TQ2_0 => 37,
+            Self::TQ1_0 => 36,
             Self::MXFP4_MOE => 38,
         }
     }
@@ -274,8 +322,30 @@ impl std::fmt::Display for QuantScheme {
 
 /// A quantization name that is not one of [`QuantScheme::ALL`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown quantization `{0}`; known: {known}", known = known_schemes())]
+#[error("{}; known: {}", problem(.0), known_schemes())]
 pub struct UnknownQuant(pub String);
+
+fn problem(name: &str) -> String {
+    match name.trim() {
+        "" => "no quantization between two commas, or behind the last".to_owned(),
+        list if list.contains(',') => {
+            format!("`{}` is a list where one quantization is asked for", list.escape_debug())
+        }
+        name => {
+            let meant =
+                likely(name).map_or_else(String::new, |it| format!(" (did you mean {it}?)"));
+            format!("unknown quantization `{}`{meant}", name.escape_debug())
+        }
+    }
+}
+
+/// `Q4_K`, as tensor types are called, or `fp16`, as Python says.
+fn likely(name: &str) -> Option<QuantScheme> {
+    let name = name.to_uppercase().replacen("FP", "F", 1);
+    QuantScheme::ALL.iter().copied().find(|scheme| {
+        *scheme.name() == name || (name.len() > 2 && scheme.name().starts_with(&format!("{name}_")))
+    })
+}
 
 fn known_schemes() -> String {
     QuantScheme::ALL.iter().map(|q| q.name()).collect::<Vec<_>>().join(", ")
@@ -332,5 +402,11 @@ mod tests {
         assert_eq!("q4_k_m".parse(), Ok(QuantScheme::Q4_K_M));
         let error = "Q9_Z".parse::<QuantScheme>().unwrap_err().to_string();
         assert!(error.contains("Q9_Z") && error.contains("Q4_K_M"), "{error}");
+        let meant = |name: &str| name.parse::<QuantScheme>().unwrap_err().to_string();
+        assert!(meant("q4_k").contains("`q4_k` (did you mean Q4_K_M?)"));
+        assert!(meant("fp16").contains("did you mean F16?") && !meant("x").contains("did you"));
+        assert!(meant("Q4_K_M,Q8_0").contains("one quantization"));
+        let error = "".parse::<QuantScheme>().unwrap_err().to_string();
+        assert!(error.contains("behind the last"), "{error}");
     }
 }

@@ -207,13 +207,31 @@ pub struct InspectReport {
     pub parameters: u64,
     /// Bytes of all tensors as stored.
     pub weight_bytes: u64,
-    /// Size of the file: the real one, or that of the synthetic file.
+    /// Size of the file: see `file_contents`.
     pub file_bytes: u64,
+    /// What `file_bytes` counts.
+    pub file_contents: FileContents,
+    /// Numbers of key and value that one cached token takes, all layers; windows are not applied.
+    pub kv_elements_per_token: u64,
+    /// Bytes of them as candle keeps them, in F32.
+    pub kv_bytes_per_token: u64,
     /// FLOP and bytes of every operation, for the given prompt and depth.
     pub ops: Vec<InspectedOp>,
     /// Where description and operations are approximate, as sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approximations: Vec<String>,
+}
+
+/// What the size of a file counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FileContents {
+    /// All of a file that exists.
+    File,
+    /// Tensors, header and tokenizer, as published files have them.
+    WithTokenizer,
+    /// Tensors and header: what the tokenizer would add is not known.
+    WithoutTokenizer,
 }
 
 /// The model of an inspection.
@@ -270,6 +288,10 @@ pub struct CatalogueModel {
     pub family: String,
     /// Number of weights.
     pub parameters: u64,
+    /// Number of weights that take part in the pass of one token; fewer where there are experts.
+    pub active_parameters: u64,
+    /// Quantization that is meant where none is asked for.
+    pub quant: String,
     /// The shape.
     #[serde(flatten)]
     pub shape: crate::ModelShape,

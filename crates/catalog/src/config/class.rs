@@ -115,7 +115,7 @@ impl Class {
             (None, None) => false,
         };
         if let Some(class) = CLASSES.iter().find(known) {
-            return Ok(class);
+            return class.checked(by_type);
         }
         // A larger model around a language model that is known by itself.
         let part = inner.map(model_type).transpose()?.flatten();
@@ -125,6 +125,23 @@ impl Class {
         match named.or(by_type) {
             Some(name) => Err(CatalogError::Architecture(name.to_owned())),
             None => Err(CatalogError::NotAModel),
+        }
+    }
+}
+
+impl Class {
+    /// Itself, unless `model_type` is that of a class of another form. A type that is not known is
+    /// no contradiction: many a derived model has a name of its own there.
+    fn checked(&'static self, by_type: Option<&str>) -> Result<&'static Self, CatalogError> {
+        let other = CLASSES.iter().find(|class| Some(class.model_type) == by_type);
+        match other {
+            Some(other) if other.architecture != self.architecture => {
+                Err(CatalogError::Contradiction {
+                    class: self.name.to_owned(),
+                    model_type: other.model_type.to_owned(),
+                })
+            }
+            _ => Ok(self),
         }
     }
 }

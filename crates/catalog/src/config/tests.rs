@@ -55,6 +55,43 @@ fn a_configuration_gives_the_shape_of_its_preset() {
 }
 
 #[test]
+fn classes_and_types_must_agree() {
+    let qwen = with("model_type", json!("qwen2"));
+    check(&qwen, &["`architectures` names `LlamaForCausalLM`", "`model_type` is `qwen2`"]);
+    // Both are of the llama form; a name of one's own says nothing.
+    for model_type in ["mistral", "my_llama"] {
+        assert!(parse(&with("model_type", json!(model_type))).is_ok(), "{model_type}");
+    }
+}
+
+#[test]
+fn the_number_of_layers_has_one_bound() {
+    for wrong in [json!(0), json!(4097), json!(99_999_999), json!(-1), json!(2.5), json!("2")] {
+        let config = with("num_hidden_layers", wrong);
+        check(&config, &["`num_hidden_layers` must be an integer between 1 and 4096"]);
+    }
+    check(&without("num_hidden_layers"), &["num_hidden_layers", "missing"]);
+}
+
+#[test]
+fn a_byte_order_mark_is_no_harm() {
+    let text = format!("\u{feff}{}", tinyllama());
+    assert_eq!(parse_config(&text, "folder").unwrap(), parse(&tinyllama()).unwrap());
+}
+
+#[test]
+fn a_configuration_takes_the_scheme_that_its_model_was_published_in() {
+    let quant = |config: &Value, scheme| {
+        parse(config).unwrap().spec(ModelSource::Mini, scheme).map(|spec| spec.quant)
+    };
+    assert_eq!(quant(&tinyllama(), None).unwrap(), "Q4_K_M");
+    let mxfp4 = Some(QuantScheme::MXFP4_MOE);
+    assert!(quant(&tinyllama(), mxfp4).unwrap_err().to_string().contains("experts"));
+    let gpt_oss = published().into_iter().find(|(id, _)| *id == "gpt-oss-20b").unwrap().1;
+    assert_eq!(quant(&gpt_oss, None).unwrap(), "MXFP4_MOE");
+}
+
+#[test]
 fn mistral_and_a_lone_model_type_are_read_too() {
     let mut mistral = with("architectures", json!(["MistralForCausalLM"]));
     mistral["model_type"] = json!("mistral");

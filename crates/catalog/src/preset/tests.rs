@@ -112,8 +112,9 @@ fn tensor_bytes_are_those_that_llama_bench_prints() {
 #[test]
 fn files_have_their_published_sizes() {
     use QuantScheme::{Q4_K_M, Q5_K_M, Q8_0};
+    // Repositories of TheBloke and bartowski, as above.
     // (preset, scheme, bytes of the file on Hugging Face)
-    let published: [(&str, QuantScheme, u64); 9] = [
+    let published: [(&str, QuantScheme, u64); 16] = [
         ("tinyllama-1.1b", Q4_K_M, 668_788_096),
         ("llama-2-7b", Q4_K_M, 4_081_004_224),
         ("llama-2-7b", Q5_K_M, 4_783_156_928),
@@ -123,6 +124,14 @@ fn files_have_their_published_sizes() {
         ("smollm2-135m", Q4_K_M, 105_454_432),
         ("llama-3.2-1b", Q4_K_M, 807_694_464),
         ("llama-3.2-3b", Q4_K_M, 2_019_377_696),
+        // huggingface.co/unsloth/Qwen3-4B-GGUF and its neighbours, bartowski/Qwen2.5-7B-Instruct-GGUF
+        ("qwen3-4b", Q4_K_M, 2_497_281_312),
+        ("qwen3-8b", Q4_K_M, 5_027_784_512),
+        ("qwen3-14b", Q4_K_M, 9_001_753_984),
+        ("qwen2.5-7b", Q4_K_M, 4_683_074_240),
+        ("gemma-3-4b", Q4_K_M, 2_489_894_016),
+        ("gemma-3-12b", Q4_K_M, 7_300_778_336),
+        ("gpt-oss-20b", Q4_K_M, 11_624_759_488),
     ];
     for (id, scheme, bytes) in published {
         let ours = find(id).unwrap().spec(scheme).file_bytes.unwrap();
@@ -161,6 +170,59 @@ fn the_models_that_were_promised_are_there() {
     ] {
         assert!(find(id).is_ok_and(|preset| preset.id == id), "{id}");
     }
+}
+
+fn file_bytes(spec: &ModelSpec) -> u64 {
+    spec.file_bytes.unwrap_or_else(|| synth::file_bytes(spec))
+}
+
+#[test]
+fn files_of_gpt_oss_differ_by_little() {
+    use QuantScheme::{F16, MXFP4_MOE, Q2_K, Q4_0, Q4_K_M, Q6_K, Q8_0};
+    // huggingface.co/bartowski/openai_gpt-oss-20b-GGUF
+    let sizes = [("gpt-oss-20b", MXFP4_MOE, 12.1), ("gpt-oss-20b", Q6_K, 12.04)];
+    check_sizes(1e9, &sizes, file_bytes);
+    // huggingface.co/unsloth/gpt-oss-120b-GGUF, in GiB
+    let sizes = [
+        ("gpt-oss-120b", Q2_K, 58.27),
+        ("gpt-oss-120b", Q4_0, 58.32),
+        ("gpt-oss-120b", Q4_K_M, 58.46),
+        ("gpt-oss-120b", Q8_0, 59.03),
+        ("gpt-oss-120b", F16, 60.88),
+    ];
+    check_sizes(f64::from(1 << 30), &sizes, file_bytes);
+}
+
+#[test]
+fn files_of_few_bits_have_their_published_sizes() {
+    use QuantScheme::{
+        IQ1_M, IQ1_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_M, IQ3_S, IQ3_XS, IQ3_XXS, IQ4_XS, Q3_K_M,
+        Q3_K_S, Q4_K_S, Q5_K_M,
+    };
+    let sizes: &[(&str, QuantScheme, f64)] = &[
+        // huggingface.co/bartowski/Meta-Llama-3-8B-Instruct-GGUF
+        ("llama-3-8b", IQ1_S, 2.01),
+        ("llama-3-8b", IQ1_M, 2.16),
+        ("llama-3-8b", IQ2_XXS, 2.39),
+        ("llama-3-8b", IQ2_XS, 2.60),
+        ("llama-3-8b", IQ2_S, 2.75),
+        ("llama-3-8b", IQ2_M, 2.94),
+        ("llama-3-8b", IQ3_XXS, 3.27),
+        ("llama-3-8b", IQ3_XS, 3.51),
+        ("llama-3-8b", IQ3_S, 3.68),
+        ("llama-3-8b", IQ3_M, 3.78),
+        // huggingface.co/bartowski/Meta-Llama-3.1-70B-Instruct-GGUF, also ozeki.chat/p_8590
+        ("llama-3.1-70b", Q3_K_S, 30.91),
+        ("llama-3.1-70b", IQ3_M, 31.94),
+        ("llama-3.1-70b", Q3_K_M, 34.27),
+        ("llama-3.1-70b", IQ4_XS, 37.90),
+        ("llama-3.1-70b", Q4_K_S, 40.35),
+        ("llama-3.1-70b", Q5_K_M, 49.95),
+    ];
+    check_sizes(1e9, sizes, file_bytes);
+    // github.com/ggml-org/llama.cpp/pull/8836, the sizes before that change, in GiB
+    let sizes = [("gemma-2-9b", IQ1_S, 2.21), ("gemma-2-9b", IQ1_M, 2.37)];
+    check_sizes(f64::from(1 << 30), &sizes, ModelSpec::weight_bytes);
 }
 
 /// Checks sizes that were published with three digits.
@@ -218,7 +280,7 @@ fn files_of_other_architectures_have_their_published_sizes() {
         ("qwen3-8b", Q8_0, 8.71),
         ("qwen3-8b", F16, 16.4),
     ];
-    check_sizes(1e9, sizes, |spec| spec.file_bytes.unwrap());
+    check_sizes(1e9, sizes, file_bytes);
 }
 
 #[test]

@@ -17,6 +17,25 @@ fn a_preset_takes_the_scheme_or_the_default() {
 }
 
 #[test]
+fn mxfp4_is_for_experts() {
+    assert_eq!(resolve("gpt-oss-20b", None).unwrap().quant, "MXFP4_MOE");
+    let message = refusal("llama-3.2-1b", Some(QuantScheme::MXFP4_MOE));
+    assert!(message.contains("llama-3.2-1b") && message.contains("--quant Q8_0"), "{message}");
+    assert!(resolve("mixtral-8x7b", Some(QuantScheme::MXFP4_MOE)).is_ok());
+}
+
+#[test]
+fn far_fetched_names_are_not_suggested() {
+    for name in ["bert-base-uncased", "whisper", "gpt2", "my-model", "q"] {
+        let message = refusal(name, None);
+        assert!(message.contains("`foretoken models` lists the presets"), "{message}");
+    }
+    for (name, meant) in [("mistral", "`mistral-7b`"), ("qwen3-8", "`qwen3-8b`")] {
+        assert!(refusal(name, None).contains(meant), "{name}");
+    }
+}
+
+#[test]
 fn what_names_nothing_is_refused_with_a_remedy() {
     assert!(refusal("lama-3.2-1b", None).contains("`llama-3.2-1b`"));
     assert!(refusal("org/unheard-of", None).contains("unknown model"));
@@ -41,6 +60,11 @@ fn a_file_brings_its_own_quantization() {
     assert_eq!(resolve(argument, Some(QuantScheme::Q4_K_M)).unwrap().quant, "Q4_K_M");
     let message = refusal(argument, Some(QuantScheme::Q8_0));
     assert!(message.contains("the file is Q4_K_M, not Q8_0"), "{message}");
+    // As Ollama names its blobs.
+    let blob = folder.path().join("sha256-6a0746a1ec1a");
+    std::fs::copy(&path, &blob).unwrap();
+    assert!(is_gguf(blob.to_str().unwrap()) && !is_gguf(folder.path().to_str().unwrap()));
+    assert_eq!(resolve(blob.to_str().unwrap(), None).unwrap().tensors, spec.tensors);
 }
 
 #[test]
@@ -65,5 +89,5 @@ fn a_configuration_is_found_by_file_and_by_folder() {
     assert!(message.contains("config.json: not the configuration"), "{message}");
     let other = inside.join("notes.txt");
     std::fs::write(&other, "x").unwrap();
-    assert!(refusal(other.to_str().unwrap(), None).contains("neither a .gguf nor a .json"));
+    assert!(refusal(other.to_str().unwrap(), None).contains("neither a GGUF file nor a .json"));
 }

@@ -15,8 +15,8 @@ use foretoken_spec::{DeviceInfo, Measurement, QuantScheme, ToolInfo};
 use crate::args::CalibrateArgs;
 use crate::commands::check_fits;
 use crate::files::{
-    calibration_folder, check_writable, datasets_folder, is_same_machine, read_calibration,
-    read_lines,
+    calibration_folder, check_writable, datasets_folder, is_same_machine, make_folder,
+    read_calibration, read_lines,
 };
 use crate::output::{Hinted, Output};
 
@@ -77,6 +77,10 @@ impl Job {
             schemes,
             id,
         };
+        // The program's own folders are no news.
+        if let Some(out) = &args.out {
+            make_folder(out, output)?;
+        }
         for file in [&job.calibration_file, &job.dataset_file, &job.partial_file, &job.proof_file] {
             check_writable(file)?;
         }

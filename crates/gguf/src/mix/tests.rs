@@ -84,6 +84,65 @@ fn a_70b_model_keeps_more_of_attn_v() {
 }
 
 #[test]
+fn low_bit_schemes_follow_llama_cpp() {
+    let model = shape([32, 4096, 32, 8, 14_336, 128_256], false, false);
+    let of = |scheme, role, layer| tensor_type(scheme, &model, role, Some(layer));
+    let embedding = |scheme| tensor_type(scheme, &model, TensorRole::TokenEmbedding, None);
+    let head = |scheme| tensor_type(scheme, &model, TensorRole::Output, None);
+    use QuantScheme as S;
+    use TensorRole as R;
+    use TensorType as T;
+    for scheme in [S::IQ1_S, S::IQ1_M, S::IQ2_XXS, S::IQ2_XS] {
+        assert_eq!((embedding(scheme), head(scheme)), (T::Q2_K, T::Q5_K), "{scheme}");
+        assert_eq!(of(scheme, R::AttnV, 9), T::Q4_K, "{scheme}");
+        assert_eq!(of(scheme, R::FfnDown, 3), T::Q2_K, "{scheme}");
+        assert_eq!(of(scheme, R::FfnDown, 4), base_type(scheme), "{scheme}");
+    }
+    assert_eq!(of(S::IQ1_M, R::AttnOutput, 0), T::IQ2_XXS);
+    assert_eq!((embedding(S::IQ2_M), of(S::IQ2_M, R::AttnOutput, 0)), (T::IQ3_S, T::IQ3_S));
+    assert_eq!((of(S::IQ2_S, R::AttnQ, 0), of(S::IQ2_M, R::AttnQ, 0)), (T::IQ2_XS, T::IQ2_S));
+    assert_eq!((embedding(S::IQ3_XXS), head(S::IQ3_XXS)), (T::IQ3_S, T::Q5_K));
+    assert_eq!(
+        (of(S::IQ3_XXS, R::AttnK, 0), of(S::IQ3_XXS, R::AttnOutput, 0)),
+        (T::IQ2_S, T::IQ3_S)
+    );
+    let gates = [0, 3, 4, 27, 28].map(|layer| of(S::IQ3_XS, R::FfnGate, layer));
+    assert_eq!(gates, [T::IQ3_S, T::IQ3_S, T::IQ3_XXS, T::IQ3_XXS, T::IQ3_S]);
+    assert_eq!((of(S::IQ3_M, R::FfnDown, 3), of(S::IQ3_M, R::FfnDown, 4)), (T::Q4_K, T::IQ3_S));
+    assert_eq!((embedding(S::TQ1_0), head(S::TQ1_0)), (T::Q4_K, T::Q6_K));
+    assert_eq!(of(S::TQ2_0, R::FfnDown, 0), T::TQ2_0);
+    let odd = shape([30, 576, 9, 3, 1536, 49_152], true, false);
+    assert_eq!(tensor_type(S::IQ2_XS, &odd, R::AttnQ, Some(0)), T::IQ4_NL);
+    assert_eq!(tensor_type(S::TQ1_0, &odd, R::AttnQ, Some(0)), T::Q4_0);
+    assert_eq!(tensor_type(S::IQ2_XS, &odd, R::TokenEmbedding, None), T::Q8_0);
+}
+
+#[test]
+fn what_falls_back_is_named() {
+    let note = |shape: &ModelShape, scheme| {
+        let spec = quantized_spec("m", "f", ModelSource::Mini, shape.clone(), scheme);
+        fallback_note(&spec)
+    };
+    let odd = shape([30, 576, 9, 3, 1536, 49_152], true, false);
+    let said = note(&odd, QuantScheme::IQ4_XS).unwrap();
+    assert!(said.contains("IQ4_NL") && said.contains("instead of IQ4_XS"), "{said}");
+    assert_eq!(note(&odd, QuantScheme::Q8_0), None);
+    assert_eq!(note(&tinyllama(), QuantScheme::IQ4_XS), None);
+}
+
+#[test]
+fn experts_of_gpt_oss_stay_mxfp4() {
+    let mut model = shape([24, 2880, 64, 8, 2880, 201_088], false, false);
+    model.architecture = "gpt-oss".into();
+    for &scheme in QuantScheme::ALL {
+        let of = |role| tensor_type(scheme, &model, role, Some(0));
+        assert_eq!(of(TensorRole::FfnGateExps), TensorType::MXFP4, "{scheme}");
+        assert_eq!(of(TensorRole::FfnDownExps), TensorType::MXFP4, "{scheme}");
+        assert_ne!(of(TensorRole::AttnQ), TensorType::MXFP4, "{scheme}");
+    }
+}
+
+#[test]
 fn rows_that_are_not_whole_blocks_fall_back() {
     let model = shape([30, 576, 9, 3, 1536, 49_152], true, false);
     let of = |scheme, role, layer| tensor_type(scheme, &model, role, Some(layer));

@@ -91,6 +91,32 @@ fn metadata_in_conflict_are_refused_with_both_numbers() {
 }
 
 #[test]
+fn more_tokens_than_rows_are_refused() {
+    let parts = Parts::tiny()
+        .set("llama.vocab_size", Value::U32(320))
+        .set("tokenizer.ggml.tokens", texts(321));
+    check(&parts, &["the length of metadata key `tokenizer.ggml.tokens` is 321", "is 320"]);
+}
+
+#[test]
+fn impossible_rotations_are_refused() {
+    let key = "llama.rope.dimension_count";
+    for (dim, is_good) in [(0, false), (31, false), (66, false), (32, true), (64, true)] {
+        let parts = Parts::tiny().set(key, Value::U32(dim));
+        match is_good {
+            true => assert!(model_of(&parts.bytes()).is_ok(), "{dim}"),
+            false => check(&parts, &[key, &format!("is {dim}"), "width of a head"]),
+        }
+    }
+}
+
+#[test]
+fn an_unknown_architecture_without_layers_is_refused_by_its_name() {
+    let parts = Parts::tiny().set("general.architecture", Value::String("bert".into()));
+    check(&parts, &["architecture `bert` is not known", "`bert.block_count`"]);
+}
+
+#[test]
 fn a_missing_tensor_is_named() {
     for name in ["blk.1.attn_v.weight", "output_norm.weight", "token_embd.weight"] {
         check(&Parts::tiny().without_tensor(name), &[name, "is missing"]);
