@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use foretoken_fit::{FitInput, fit};
+use foretoken_html::calibration_page;
 use foretoken_pipeline::{
     DesignSettings, Keeper, ProofPlan, ProofSettings, choose_proof, measure_design, run_proof,
 };
@@ -27,7 +28,7 @@ use self::job::{Job, set_aside};
 use crate::Outcome;
 use crate::args::CalibrateArgs;
 use crate::commands::run_here;
-use crate::files::{JsonLines, read_measurements, write_atomic};
+use crate::files::{JsonLines, check_page, read_measurements, write_atomic, write_page};
 use crate::output::{Hinted, Output};
 use crate::progress::{Progress, stop_on_interrupt};
 
@@ -44,6 +45,9 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
     require_candle(&args.engine)?;
     if args.budget < LEAST_BUDGET {
         bail!("--budget {:?} is too short; give at least {LEAST_BUDGET:?}", args.budget);
+    }
+    if let Some(path) = &args.report {
+        check_page(path)?;
     }
     run_here(&args.run)?;
     let mut engine = CandleEngine::new(SamplingMode::Temperature { seed: SEED }).keeping_memory();
@@ -85,6 +89,11 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
         dataset: job.dataset_file.display().to_string(),
         warnings,
     };
+    if let Some(path) = &args.report {
+        let lines = read_measurements(&job.dataset_file)?.measurements;
+        let page = calibration_page(&report, &calibration, &lines, env!("CARGO_PKG_VERSION"))?;
+        write_page(path, &page, output)?;
+    }
     output.print(&Calibrated { report, explain: args.explain })?;
     Ok(Outcome::Good)
 }

@@ -54,7 +54,7 @@ pub fn validation_page(
     ];
     Ok(document::html(&Document {
         kind: "Validation",
-        title: format!("How well {} is predicted", title(measurements, &report.device)),
+        title: format!("Predicting {}", title(measurements, &report.device)),
         version: version.into(),
         head: headline::html(&headline::of_validation(report)),
         sections,

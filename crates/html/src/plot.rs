@@ -25,7 +25,7 @@ pub(crate) struct Plot {
     pub x: Axis,
     /// Vertical axis.
     pub y: Axis,
-    /// Drawn in this order, points last.
+    /// Areas lie below lines, lines below points, medians and words above them.
     pub marks: Vec<Mark>,
 }
 

@@ -111,6 +111,14 @@ pub(crate) fn count(n: usize, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 
+/// A time of RFC 3339 in UTC, to the minute: `2026-11-20 14:53 UTC`; another as it is.
+pub(crate) fn time(time: &str) -> String {
+    match (time.get(..10), time.get(10..11), time.get(11..16), time.ends_with('Z')) {
+        (Some(day), Some("T"), Some(minute), true) => format!("{day} {minute} UTC"),
+        _ => time.into(),
+    }
+}
+
 /// A percentage for the tick of an axis: no more digits than it needs.
 pub(crate) fn tick_percent(fraction: f64) -> String {
     let value = 100.0 * fraction;
@@ -132,6 +140,8 @@ mod tests {
         assert_eq!(list(&[]), "");
         assert_eq!((count(1, "load"), count(2, "load")), ("1 load".into(), "2 loads".into()));
         assert_eq!(pass(1, 512), "1 token at 512");
+        assert_eq!(time("2026-11-20T14:53:25Z"), "2026-11-20 14:53 UTC");
+        assert_eq!(time("yesterday"), "yesterday");
         assert_eq!(tick_percent(-0.1), "−10 %");
         assert_eq!(tick_percent(0.025), "2.5 %");
     }

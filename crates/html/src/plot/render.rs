@@ -5,8 +5,8 @@ use std::ops::Range;
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use plotters::prelude::{
-    ChartBuilder, Circle, DrawingArea, IntoDrawingArea, PathElement, Polygon, RGBColor, SVGBackend,
-    ShapeStyle, Text, TextStyle,
+    Cartesian2d, ChartBuilder, ChartContext, Circle, DrawingArea, IntoDrawingArea, PathElement,
+    Polygon, RGBColor, SVGBackend, ShapeStyle, Text, TextStyle,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoFont};
@@ -128,7 +128,10 @@ fn draw(plot: &Plot) -> Result<String, String> {
     Ok(text)
 }
 
-fn draw_on(root: &Area<'_>, plot: &Plot) -> Result<(), Box<dyn std::error::Error>> {
+type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Places, Places>>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+fn draw_on(root: &Area<'_>, plot: &Plot) -> Drawn {
     let (x, y) = (&plot.x, &plot.y);
     let longest = y.ticks.iter().map(|(_, text)| width(text)).fold(0.0, f64::max);
     let title_room = if y.label.is_empty() { 0.0 } else { 1.7 * WORDS };
@@ -153,47 +156,53 @@ fn draw_on(root: &Area<'_>, plot: &Plot) -> Result<(), Box<dyn std::error::Error
         .x_desc(x.label.as_str())
         .y_desc(y.label.as_str())
         .draw()?;
+    let mut marks: Vec<&Mark> = plot.marks.iter().collect();
+    marks.sort_by_key(|mark| layer(mark));
+    marks.into_iter().try_for_each(|mark| draw_mark(root, &chart, plot, mark))
+}
+
+/// Marks of a higher layer lie over those of a lower one. No circle and no polygon may lie over
+/// the points (see [`with_tips`]).
+fn layer(mark: &Mark) -> u8 {
+    match mark {
+        Mark::Area(..) => 0,
+        Mark::Line(_, _, Stroke::Thin | Stroke::Medium) => 1,
+        Mark::Point { .. } => 2,
+        Mark::Line(_, _, Stroke::Thick) | Mark::Word { .. } => 3,
+    }
+}
+
+fn draw_mark(root: &Area<'_>, chart: &Chart<'_, '_>, plot: &Plot, mark: &Mark) -> Drawn {
     let area = chart.plotting_area();
-    let place = |(a, b): (f64, f64)| (x.place(a), y.place(b));
-    let is_point = |mark: &&Mark| matches!(mark, Mark::Point { .. });
-    let (points, others): (Vec<&Mark>, Vec<&Mark>) = plot.marks.iter().partition(is_point);
-    for mark in others.into_iter().chain(points) {
-        match mark {
-            Mark::Area(corners, ink) => {
-                let corners: Vec<_> = corners.iter().map(|at| place(*at)).collect();
-                area.draw(&Polygon::new(corners, style(*ink).filled()))?;
-            }
-            Mark::Line(points, ink, stroke) => {
-                let points: Vec<_> = points.iter().map(|at| place(*at)).collect();
-                let [r, g, b] = ink.rgb();
-                let (width, opacity) = match stroke {
-                    Stroke::Thin => (1.2, FAINT),
-                    Stroke::Medium => (1.4, 1.0),
-                    Stroke::Thick => (2.6, 1.0),
-                };
-                let style = ShapeStyle::from(RGBColor(r, g, b).mix(opacity));
-                area.draw(&PathElement::new(points, style.stroke_width(px(width))))?;
-            }
-            Mark::Word { at, text, ink } => {
-                let end = Pos::new(HPos::Right, VPos::Bottom);
-                let style = words(*ink, WORDS - 1.0).pos(end);
-                area.draw(&Text::new(text.as_str(), place(*at), style))?;
-            }
-            Mark::Point { at, shape, ink, .. } => {
-                let (x, y) = area.map_coordinate(&place(*at));
-                draw_point(root, (x, y), *shape, *ink)?;
-            }
+    let place = |(x, y): (f64, f64)| (plot.x.place(x), plot.y.place(y));
+    let places = |points: &[(f64, f64)]| points.iter().map(|at| place(*at)).collect::<Vec<_>>();
+    match mark {
+        Mark::Area(corners, ink) => {
+            area.draw(&Polygon::new(places(corners), style(*ink).filled()))?;
+        }
+        Mark::Line(points, ink, stroke) => {
+            let [r, g, b] = ink.rgb();
+            let (width, opacity) = match stroke {
+                Stroke::Thin => (1.2, FAINT),
+                Stroke::Medium => (1.4, 1.0),
+                Stroke::Thick => (2.6, 1.0),
+            };
+            let style = ShapeStyle::from(RGBColor(r, g, b).mix(opacity));
+            area.draw(&PathElement::new(places(points), style.stroke_width(px(width))))?;
+        }
+        Mark::Word { at, text, ink } => {
+            let end = Pos::new(HPos::Right, VPos::Bottom);
+            let style = words(*ink, WORDS - 1.0).pos(end);
+            area.draw(&Text::new(text.as_str(), place(*at), style))?;
+        }
+        Mark::Point { at, shape, ink, .. } => {
+            draw_point(root, area.map_coordinate(&place(*at)), *shape, *ink)?;
         }
     }
     Ok(())
 }
 
-fn draw_point(
-    root: &Area<'_>,
-    (x, y): (i32, i32),
-    shape: Shape,
-    ink: Ink,
-) -> Result<(), Box<dyn std::error::Error>> {
+fn draw_point(root: &Area<'_>, (x, y): (i32, i32), shape: Shape, ink: Ink) -> Drawn {
     let radius = RADIUS * f64::from(SCALE);
     let [r, g, b] = ink.rgb();
     let filled = ShapeStyle::from(RGBColor(r, g, b).mix(SEEN_THROUGH)).filled();

@@ -155,10 +155,10 @@ pub(crate) fn html(measurements: &[Measurement]) -> Result<String, PlotError> {
     ];
     keys.extend(phases.into_iter().map(words::phase_key));
     keys.push((Key::Area(Ink::Band), "within ±10 %".into()));
-    let intro = "Left, the fixed reference workload just before and just after each load, as a \
-        rate relative to the session's median: what falls here is the machine, not the model. \
-        Right, the median of each load relative to the median of the same configuration over all \
-        of its loads.";
+    let intro = "First, for each session, the fixed reference workload just before and just after \
+        each load, as a rate relative to the session's median: what falls here is the machine, not \
+        the model. Then the median of each load relative to the median of the same configuration \
+        over all of its loads.";
     let mut html = paragraph(intro) + &legend(&keys) + &figures("drift", &plots)?;
     if sessions.len() > MOST_DRAWN {
         html.push_str(&paragraph(&format!(
@@ -321,7 +321,7 @@ fn session_sheet(sessions: &[Session]) -> Sheet {
         let deviations: Vec<f64> = session.loads.iter().map(|l| l.deviation.abs()).collect();
         sheet.row([
             format!("{} · {}", index + 1, session.name),
-            session.ended.clone(),
+            words::time(&session.ended),
             n_loads(session).to_string(),
             session.n_contended.to_string(),
             spread(|r| r.stream, units::bytes_per_second),

@@ -68,12 +68,12 @@ fn error_of(group: &GroupError) -> String {
 /// The noise floor and the best naive method of one phase, as a sentence.
 fn comparison(group: &GroupError) -> Option<String> {
     let noise = group.noise_floor.map(|noise| {
-        let within = if group.mdape <= noise { ", no less than the error" } else { "" };
+        let within = if group.mdape <= noise { ", more than the error itself" } else { "" };
         format!("two halves of the same measurements differ by {}{within}", units::percent(noise))
     });
     let naive = words::best_baseline(group).map(|(name, error)| {
         format!(
-            "the best naive method, {}, errs by {}",
+            "the best naive method ({}) errs by {}",
             words::baseline(name),
             units::percent(error)
         )

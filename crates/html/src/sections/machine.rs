@@ -142,8 +142,10 @@ fn sampling(sampling: Sampling) -> &'static str {
 fn span(lines: &[&Measurement]) -> String {
     let times = || lines.iter().map(|m| m.time.as_str());
     match (times().min(), times().max()) {
-        (Some(first), Some(last)) if first != last => format!("{first} to {last}"),
-        (Some(only), _) => only.into(),
+        (Some(first), Some(last)) if first != last => {
+            format!("{} to {}", words::time(first), words::time(last))
+        }
+        (Some(only), _) => words::time(only),
         _ => String::new(),
     }
 }

@@ -61,7 +61,7 @@ pub(crate) fn html(calibration: &Calibration, measurements: &[Measurement]) -> S
     };
     let dataset = &calibration.dataset;
     let about = [
-        ("calibration", format!("{}, fitted {}", calibration.id, calibration.time)),
+        ("calibration", format!("{}, fitted {}", calibration.id, words::time(&calibration.time))),
         (
             "measurements",
             format!("{}, {} lines, hash {}", dataset.file, dataset.measurements, dataset.hash),
