@@ -23,8 +23,8 @@ pub use plot::PlotError;
 
 use document::{Document, Section};
 use sections::{
-    coverage, data, drift, errors, headline, machine, made_of, proof, residuals, roofline, scatter,
-    terms, worst,
+    coverage, data, design, drift, errors, headline, machine, made_of, proof, residuals, roofline,
+    scatter, terms, worst,
 };
 
 /// The page of a validation over the measurements that it judged.
@@ -72,6 +72,7 @@ pub fn calibration_page(
     version: &str,
 ) -> Result<String, PlotError> {
     let section = |id, title, body| Section { id, title, body };
+    let made_of = made_of::html(calibration, measurements) + &design::html(&report.design)?;
     let files = [report.calibration.file.clone(), report.dataset.clone()];
     let sections = vec![
         section("machine", "Machine and protocol", machine::html(measurements)),
@@ -83,7 +84,7 @@ pub fn calibration_page(
         ),
         section("terms", "What was fitted", terms::html(calibration)?),
         section("roofline", "Roofline", roofline::html(measurements, Some(calibration.ceilings))?),
-        section("made-of", "What the fit was made of", made_of::html(calibration, measurements)),
+        section("made-of", "What the fit was made of", made_of),
         section(
             "data",
             "Data and warnings",

@@ -97,6 +97,10 @@ pub(crate) fn calibrate() -> CalibrateReport {
         "fit": {
             "observations": 100, "forms": calibration.terms, "held_out": calibration.held_out,
         },
+        "design": [{
+            "sequence": 0, "model": "mini-768", "workloads": ["32@0"], "seconds": 2.0,
+            "expected_error_before": 0.8, "expected_error_after": 0.2, "class": "matmul.q4_k",
+        }],
         "proof": proof, "noise_floor": 0.02, "seconds": 100.0, "dataset": "datasets/x.jsonl",
         "warnings": [],
     }))
