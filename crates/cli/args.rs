@@ -153,6 +153,7 @@ pub struct RunArgs {
 Examples:
   foretoken calibrate
   foretoken calibrate --budget 5m --name workstation
+  foretoken calibrate --report calibration.html
   foretoken calibrate --resume               go on after Ctrl-C")]
 pub struct CalibrateArgs {
     /// Where it runs.
@@ -173,6 +174,9 @@ pub struct CalibrateArgs {
     /// Calibration file to write [default: ID.json in the calibration folder].
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Write a report with plots: one HTML file for a browser, with all it needs inside.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
     /// Go on with the measurements of an interrupted run.
     #[arg(long)]
     pub resume: bool,
@@ -240,6 +244,7 @@ pub struct PredictArgs {
 Examples:
   foretoken validate
   foretoken validate --data datasets/mine.jsonl --hold-out model,quant
+  foretoken validate --report report.html
   foretoken validate --fail-above 10%        exit code 1 where the median error is above")]
 pub struct ValidateArgs {
     /// Measurement files [default: all of the datasets folder].
@@ -249,8 +254,11 @@ pub struct ValidateArgs {
     #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
     pub hold_out: Vec<HoldOutArg>,
     /// Compare forms of the cost model on held-out models instead, the choice nested.
-    #[arg(long, conflicts_with_all = ["hold_out", "fail_above"])]
+    #[arg(long, conflicts_with_all = ["hold_out", "fail_above", "report"])]
     pub compare_forms: bool,
+    /// Write a report with plots: one HTML file for a browser, with all it needs inside.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
     /// Fail where the median absolute error of a group is above this share.
     #[arg(long, value_name = "P", value_parser = parse::fraction)]
     pub fail_above: Option<f64>,

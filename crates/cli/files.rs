@@ -2,11 +2,13 @@
 
 mod atomic;
 mod lines;
+mod page;
 mod read;
 mod store;
 
 pub use atomic::{AtomicFile, check_writable, make_folder, require_space, write_atomic};
 pub use lines::JsonLines;
+pub use page::{check_page, write_page};
 pub use read::{read_calibration, read_lines, read_measurements, read_profile, require_backend};
 pub use store::{
     Stored, calibration_folder, dataset_files, datasets_folder, find_calibration, is_same_machine,

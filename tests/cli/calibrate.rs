@@ -70,7 +70,12 @@ fn a_short_real_run_keeps_the_contract_and_what_was_there() {
     sandbox.file("out/x.partial.jsonl", "what an interrupted run left");
     sandbox.file("out/x.jsonl", "an earlier run");
     let args = ["calibrate", "--budget", "6s", "--quant", "Q8_0", "--name", "x"];
-    let run = sandbox.good(&[&args[..], &["--out", "out/x.json", "--format", "json"]].concat());
+    let more = ["--out", "out/x.json", "--format", "json", "--report", "x.html"];
+    let run = sandbox.good(&[&args[..], &more].concat());
+    let page = fs::read_to_string(sandbox.path("x.html")).unwrap();
+    for id in ["machine", "drift", "proof", "terms", "roofline", "made-of", "data"] {
+        assert!(page.contains(&format!("<section id=\"{id}\"")), "{id}");
+    }
     assert!(run.stderr.contains("x.partial.old.jsonl"), "{}", run.stderr);
     let kept = fs::read_to_string(sandbox.path("out/x.partial.old.jsonl")).unwrap();
     assert_eq!(kept, "what an interrupted run left");

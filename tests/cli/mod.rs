@@ -10,6 +10,7 @@ mod inspect;
 mod measure;
 mod predict;
 mod profile;
+mod report;
 mod schema;
 mod synth;
 mod validate;

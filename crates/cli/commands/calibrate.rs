@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use foretoken_fit::{FitInput, fit};
+use foretoken_html::calibration_page;
 use foretoken_pipeline::{
     DesignSettings, Keeper, ProofPlan, ProofSettings, choose_proof, measure_design, run_proof,
 };
@@ -28,7 +29,7 @@ use self::job::{Job, set_aside};
 use crate::Outcome;
 use crate::args::CalibrateArgs;
 use crate::commands::run_here;
-use crate::files::{JsonLines, read_measurements, write_atomic};
+use crate::files::{JsonLines, check_page, read_measurements, write_atomic, write_page};
 use crate::output::{Hinted, Output};
 use crate::progress::{Progress, stop_on_interrupt};
 
@@ -45,6 +46,9 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
     require_candle(&args.engine)?;
     if args.budget < LEAST_BUDGET {
         bail!("--budget {:?} is too short; give at least {LEAST_BUDGET:?}", args.budget);
+    }
+    if let Some(path) = &args.report {
+        check_page(path)?;
     }
     if let Some(file) = &args.from {
         return refit(args, file, begun, output);
@@ -74,8 +78,23 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
         warnings,
         ..summary(&calibration, &job.calibration_file, &job.dataset_file, begun)
     };
+    let lines = read_measurements(&job.dataset_file)?.measurements;
+    write_report(args, &report, &calibration, &lines, output)?;
     output.print(&Calibrated { report, explain: args.explain })?;
     Ok(Outcome::Good)
+}
+
+/// Writes the page of `--report`, where one is asked for.
+fn write_report(
+    args: &CalibrateArgs,
+    report: &CalibrateReport,
+    calibration: &Calibration,
+    lines: &[Measurement],
+    output: &Output,
+) -> anyhow::Result<()> {
+    let Some(path) = &args.report else { return Ok(()) };
+    let page = calibration_page(report, calibration, lines, env!("CARGO_PKG_VERSION"))?;
+    write_page(path, &page, output)
 }
 
 /// What a calibration says of itself, without design and proof.
@@ -140,6 +159,7 @@ fn refit(
     let text = serde_json::to_string_pretty(&calibration)? + "\n";
     write_atomic(&calibration_file, text.as_bytes())?;
     let report = summary(&calibration, &calibration_file, file, begun);
+    write_report(args, &report, &calibration, &dataset.measurements, output)?;
     output.print(&Calibrated { report, explain: false })?;
     Ok(Outcome::Good)
 }

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 
 use foretoken_fit::{compare_forms, validate};
+use foretoken_html::validation_page;
 use foretoken_runner::tool_info;
 use foretoken_spec::{HoldOut, Measurement, Workload};
 
 use crate::Outcome;
 use crate::args::ValidateArgs;
-use crate::files::{dataset_files, datasets_folder, read_measurements};
+use crate::files::{check_page, dataset_files, datasets_folder, read_measurements, write_page};
 use crate::output::{Hinted, Output};
 
 /// Held out unless asked otherwise.
@@ -20,6 +21,9 @@ pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
     if files.is_empty() {
         let message = format!("no measurements in {}", datasets_folder().display());
         return Err(Hinted::new(message, "run `foretoken calibrate`, or give --data FILE").into());
+    }
+    if let Some(path) = &args.report {
+        check_page(path)?;
     }
     let mut measurements = Vec::new();
     for file in &files {
@@ -49,6 +53,10 @@ pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
     }
     let tool = tool_info(env!("CARGO_PKG_VERSION"));
     let report = validate(&measurements, &hold_outs, names, &tool)?;
+    if let Some(path) = &args.report {
+        let page = validation_page(&report, &measurements, env!("CARGO_PKG_VERSION"))?;
+        write_page(path, &page, output)?;
+    }
     output.print(&report)?;
     let Some(limit) = args.fail_above else { return Ok(Outcome::Good) };
     let missed: Vec<String> = report
