@@ -56,7 +56,7 @@ fn require_self_contained(html: &str) {
 #[test]
 fn the_report_of_the_committed_data_has_all_sections_and_fetches_nothing() {
     let sandbox = Sandbox::new();
-    let data = dataset("amd-epyc-2c-paired.jsonl");
+    let data = dataset("amd-epyc-zen5-2c-paired.jsonl");
     let run = validate(&sandbox, &data, &["--report", "out/report.html"]);
     assert!(run.stderr.contains("report: out/report.html"), "{}", run.stderr);
     let html = fs::read_to_string(sandbox.path("out/report.html")).unwrap();
@@ -97,7 +97,7 @@ fn percent(value: &Value) -> String {
 #[test]
 fn every_format_has_the_same_figures() {
     let sandbox = Sandbox::new();
-    let data = dataset("amd-epyc-2c-architectures.jsonl");
+    let data = dataset("amd-epyc-zen5-2c-architectures.jsonl");
     let json = validate(&sandbox, &data, &["--format", "json", "--report", "r.html"]).json();
     let markdown = validate(&sandbox, &data, &["--format", "markdown"]).stdout;
     let csv = validate(&sandbox, &data, &["--format", "csv"]).stdout;

@@ -7,7 +7,7 @@ use foretoken_observe::{noise_floor, observations};
 use foretoken_predict::Predictor;
 use foretoken_spec::{
     Allocator, Backend, Calibration, Ceilings, DatasetRef, HeldOutError, Measurement, Phase,
-    PhaseCorrection, SCHEMA_VERSION, Tier, ToolInfo,
+    SCHEMA_VERSION, Tier, ToolInfo,
 };
 use foretoken_stats::{bootstrap_std_error, median};
 

@@ -361,7 +361,7 @@ impl<'a> Bench<'a> {
 mod tests {
     use super::*;
     use foretoken_cost::Features;
-    use foretoken_spec::OpKind;
+    use foretoken_spec::{OpKind, Pass};
 
     const CEILINGS: Ceilings =
         Ceilings { stream_bytes_per_second: 1e9, matmul_flop_per_second: 1e12 };
@@ -381,7 +381,8 @@ mod tests {
                 (Feature::Elements, elements),
             ]),
         };
-        Row { cost, seconds }
+        let pass = Pass { n_tokens: 1, kv_len: 1 };
+        Row { model: "m".into(), pass, cost, seconds }
     }
 
     /// Two microseconds a call and 1 ns an element.

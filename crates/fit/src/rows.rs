@@ -2,11 +2,15 @@
 
 use foretoken_cost::{EngineProfile, OpCost, pass_cost, sampling_cost};
 use foretoken_observe::Observation;
-use foretoken_spec::{ModelSource, ModelSpec, OpKind, Sampling};
+use foretoken_spec::{ModelSource, ModelSpec, OpKind, Pass, Sampling};
 
 /// One observed kernel of one configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Row {
+    /// Name of the model.
+    pub model: String,
+    /// The pass.
+    pub pass: Pass,
     /// The operation, all its calls in a pass.
     pub cost: OpCost,
     /// Observed seconds of all calls of a pass.
@@ -42,7 +46,12 @@ pub(crate) fn cases(observations: Vec<Observation>, engine: &EngineProfile) -> V
         .into_iter()
         .map(|observation| {
             let model = observation.model.to_spec();
-            let cost = pass_cost(&model, engine, observation.kernel_pass);
+            let pass = observation.kernel_pass;
+            let cost = pass_cost(&model, engine, pass);
+            let row = |op: &OpCost, seconds: f64| {
+                let name = || model.name.clone();
+                (seconds > 0.0).then(|| Row { model: name(), pass, cost: *op, seconds })
+            };
             let mut rows: Vec<Row> = cost
                 .ops
                 .iter()
@@ -69,8 +78,4 @@ fn kernel_seconds(observation: &Observation, op: &OpCost) -> Option<f64> {
     });
     let seconds: f64 = matching.map(|kernel| kernel.seconds).sum();
     (seconds > 0.0).then_some(seconds)
-}
-
-fn row(op: &OpCost, seconds: f64) -> Option<Row> {
-    (seconds > 0.0).then_some(Row { cost: *op, seconds })
 }

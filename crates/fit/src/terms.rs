@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use foretoken_cost::{Feature, KernelClass};
-use foretoken_spec::{FeatureCoefficient, TermFit};
+use foretoken_spec::{FeatureCoefficient, MeasuredKernel, TermFit};
 use foretoken_stats::median;
 
 use crate::rows::Row;
@@ -79,6 +79,30 @@ impl Term {
             features,
             n_observations: rows.len() as u32,
             residual_mdape: median(&residuals).unwrap_or(0.0),
+            anchors: anchors(&rows),
         }
     }
+}
+
+/// Rows that a calibration keeps of each class.
+const ANCHORS: usize = 12;
+
+/// Rows evenly spaced by their time per call, the shortest and the longest among them.
+fn anchors(rows: &[&Row]) -> Vec<MeasuredKernel> {
+    let per_call = |row: &Row, value: f64| value / f64::from(row.cost.calls.max(1));
+    let mut sorted = rows.to_vec();
+    sorted.sort_by(|a, b| per_call(a, a.seconds).total_cmp(&per_call(b, b.seconds)));
+    let last = sorted.len().saturating_sub(1);
+    let mut kept: Vec<usize> = (0..ANCHORS).map(|i| i * last / (ANCHORS - 1)).collect();
+    kept.dedup();
+    kept.into_iter()
+        .filter_map(|index| sorted.get(index))
+        .map(|row| MeasuredKernel {
+            model: row.model.clone(),
+            op: row.cost.name(),
+            pass: row.pass,
+            features: row.cost.features.iter().map(|(_, value)| per_call(row, *value)).collect(),
+            seconds: per_call(row, row.seconds),
+        })
+        .collect()
 }

@@ -6,8 +6,8 @@ use foretoken_cost::EngineProfile;
 use foretoken_observe::observations;
 use foretoken_predict::Predictor;
 use foretoken_spec::{
-    BaselineError, Calibration, GroupError, HoldOut, Measurement, ModelSpec, Phase, SCHEMA_VERSION,
-    TensorRole, TensorType, ToolInfo, ValidationCase, ValidationReport,
+    BaselineError, Calibration, GroupError, HoldOut, Measurement, Phase, SCHEMA_VERSION,
+    TensorType, ToolInfo, ValidationCase, ValidationReport,
 };
 use foretoken_stats::{ErrorInput, summarise};
 

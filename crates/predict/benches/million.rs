@@ -38,7 +38,7 @@ fn main() {
     let rounds: usize = arguments.next().map_or(5, |text| text.parse().unwrap());
 
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let path = root.join("calibration/amd-epyc-2c-candle-2t.json");
+    let path = root.join("calibration/amd-epyc-zen5-2c-candle-2t.json");
     let calibration: Calibration =
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let predictor = Predictor::new(&calibration).unwrap();

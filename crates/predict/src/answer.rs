@@ -192,6 +192,9 @@ fn ops(
             flop: op.cost.flop,
             bytes: op.cost.bytes,
             class: op.class.key(),
+            tier: op.tier,
+            terms: predictor.summands(phase, op),
+            nearest: predictor.nearest(op),
         }
     };
     let mut rows = Vec::new();

@@ -3,8 +3,8 @@
 use foretoken_cost::{EngineProfile, pass_cost, sampling_cost};
 use foretoken_spec::{
     Backend, Calibration, Ceilings, DatasetRef, DeviceInfo, EngineInfo, FeatureCoefficient,
-    HeldOutError, IntervalFit, ModelShape, ModelSource, ModelSpec, Pass, Phase, PhaseCorrection,
-    Prediction, SCHEMA_VERSION, TensorType, TermFit, Tier, ToolInfo, Workload,
+    HeldOutError, IntervalFit, MeasuredKernel, ModelShape, ModelSource, ModelSpec, Pass, Phase,
+    PhaseCorrection, Prediction, SCHEMA_VERSION, TensorType, TermFit, Tier, ToolInfo, Workload,
 };
 use proptest::prelude::*;
 
@@ -69,6 +69,17 @@ fn calibration(tensor_type: TensorType, most: f64) -> Calibration {
                 features: op.features.iter().map(|(f, _)| coefficient(f)).collect(),
                 n_observations: 9,
                 residual_mdape: 0.0,
+                anchors: vec![MeasuredKernel {
+                    model: "mini".into(),
+                    op: op.name(),
+                    pass: Pass { n_tokens: 1, kv_len: 1 },
+                    features: op
+                        .features
+                        .iter()
+                        .map(|(_, value)| 2.0 * value / f64::from(op.calls))
+                        .collect(),
+                    seconds: 1.0,
+                }],
             });
         }
     }
@@ -183,6 +194,44 @@ fn a_borrowed_kernel_is_told_and_widens_the_interval() {
     assert_eq!(borrowed.tier, Tier::SiblingQuantization);
     let width = |p: &crate::PassPrediction| p.estimate.upper / p.seconds;
     assert!(width(&borrowed) > width(&own));
+}
+
+/// Time of one matrix of a decode step in a model of this type, by the kernel of Q4_0.
+fn borrowed_ms(tensor_type: TensorType, stream_bytes_per_second: f64) -> f64 {
+    let mut calibration = calibration(TensorType::Q4_0, 1e18);
+    calibration.ceilings.stream_bytes_per_second = stream_bytes_per_second;
+    let predictor = Predictor::new(&calibration).unwrap();
+    let pass = predictor.pass(&model(tensor_type), Pass { n_tokens: 1, kv_len: 8 }).unwrap();
+    let op = pass.ops.iter().find(|op| op.cost.name() == "matmul.ffn_up").unwrap();
+    // Without calls and input elements: 2 layers, 512 inputs each, twice by the correction.
+    1e3 * op.seconds - 2.0 * 1e-6 * (2.0 + 2.0 * 512.0)
+}
+
+#[test]
+fn a_borrowed_kernel_takes_as_long_for_each_weight_unless_memory_holds_it_up() {
+    // The coefficient is 1 GB/s: at peaks of 10 GB/s it is arithmetic that takes the time.
+    let own = borrowed_ms(TensorType::Q4_0, 1e10);
+    assert!((borrowed_ms(TensorType::Q8_0, 1e10) / own - 1.0).abs() < 1e-9);
+    // Of 1.2 GB/s it uses most: 34 bytes take longer than 18.
+    assert!((borrowed_ms(TensorType::Q8_0, 1.2e9) / own - 34.0 / 18.0).abs() < 1e-9);
+    // Never faster than memory: at 1.6 GB/s 34 bytes take at least 34 / 1.6 / 18 times as long.
+    assert!((borrowed_ms(TensorType::Q8_0, 1.6e9) / own - 34.0 / 1.6 / 18.0).abs() < 1e-9);
+}
+
+#[test]
+fn every_time_is_the_sum_of_its_terms_and_names_what_was_measured_near() {
+    let calibration = calibration(TensorType::Q4_0, 1e18);
+    let predictor = Predictor::new(&calibration).unwrap();
+    let workload = Workload::new(9, 4, 0).unwrap();
+    let p = predict(&predictor, &model(TensorType::Q4_0), &workload, &asked()).unwrap();
+    for op in &p.ops {
+        let sum: f64 = op.terms.iter().map(|term| term.ms).sum();
+        assert!((sum / op.ms - 1.0).abs() < 1e-9, "{op:?}");
+        assert!(op.nearest.is_some());
+    }
+    // What was measured had twice the features of the same pass.
+    let rope = p.ops.iter().find(|op| op.op == "rope" && op.phase == Phase::Prefill).unwrap();
+    assert!((rope.nearest.as_ref().unwrap().ratio - 2.0).abs() < 1e-9);
 }
 
 #[test]

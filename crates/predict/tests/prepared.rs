@@ -18,7 +18,7 @@ fn committed() -> &'static Calibration {
     static READ: OnceLock<Calibration> = OnceLock::new();
     READ.get_or_init(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let path = root.join("calibration/amd-epyc-2c-candle-2t.json");
+        let path = root.join("calibration/amd-epyc-zen5-2c-candle-2t.json");
         #[allow(clippy::disallowed_methods, reason = "the calibration is a file")]
         let text = std::fs::read_to_string(path).unwrap();
         serde_json::from_str(&text).unwrap()
@@ -85,6 +85,7 @@ impl Variant {
                     ],
                     n_observations: 9,
                     residual_mdape: 0.0,
+                    anchors: vec![],
                 });
             }
         }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceInfo, EngineInfo, Phase, ToolInfo};
+use crate::{DeviceInfo, EngineInfo, Pass, Phase, ToolInfo};
 
 /// Everything that a prediction needs to know about a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -65,6 +65,25 @@ pub struct TermFit {
     pub n_observations: u32,
     /// Median absolute relative residual on the rows that were fitted.
     pub residual_mdape: f64,
+    /// Some of the rows, from the shortest call to the longest, so that a prediction can name what
+    /// was measured near it.
+    #[serde(default)]
+    pub anchors: Vec<MeasuredKernel>,
+}
+
+/// One kernel that was measured and fitted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MeasuredKernel {
+    /// Model.
+    pub model: String,
+    /// Operation, with the tensor role for a matmul.
+    pub op: String,
+    /// The pass.
+    pub pass: Pass,
+    /// Values of the term's features per call, in their order.
+    pub features: Vec<f64>,
+    /// Seconds per call.
+    pub seconds: f64,
 }
 
 /// One coefficient of the cost model.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Backend, Bound, OpKind, Phase};
+use crate::{Backend, Bound, OpKind, Pass, Phase};
 
 /// A number with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -170,6 +170,42 @@ pub struct OpPrediction {
     pub bytes: u64,
     /// Kernel class whose coefficients were used.
     pub class: String,
+    /// Whether that class is the operation's own.
+    pub tier: Tier,
+    /// The sum that `ms` is: `Σ value · coefficient`, in ms.
+    pub terms: Vec<OpTerm>,
+    /// The measured kernel that is most like it, where the calibration keeps any.
+    pub nearest: Option<NearestKernel>,
+}
+
+/// One summand of an operation's time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OpTerm {
+    /// Feature.
+    pub feature: String,
+    /// Its value in one pass.
+    pub value: f64,
+    /// Seconds per unit.
+    pub coefficient: f64,
+    /// Unit of the coefficient.
+    pub unit: String,
+    /// Their product.
+    pub ms: f64,
+}
+
+/// What was measured nearest to an operation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NearestKernel {
+    /// Model.
+    pub model: String,
+    /// Operation.
+    pub op: String,
+    /// The pass.
+    pub pass: Pass,
+    /// Largest ratio between the features of the two, per call; 1 is the same shape.
+    pub ratio: f64,
+    /// What the coefficients make of it, `fitted / measured − 1`.
+    pub residual: f64,
 }
 
 /// How close to a measurement a prediction is, best first.
