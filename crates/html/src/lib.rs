@@ -23,8 +23,8 @@ pub use plot::PlotError;
 
 use document::{Document, Section};
 use sections::{
-    coverage, data, design, drift, errors, headline, machine, made_of, proof, residuals, roofline,
-    scatter, terms, worst,
+    coverage, data, design, drift, errors, headline, machine, made_of, metrics, proof, residuals,
+    roofline, scatter, terms, worst,
 };
 
 /// The page of a validation over the measurements that it judged.
@@ -41,7 +41,7 @@ pub fn validation_page(
         section("machine", "Machine and protocol", machine::html(measurements)),
         section("drift", "Noise and drift", drift::html(measurements)?),
         section("scatter", "Predicted against observed", scatter::html(report)?),
-        section("errors", "Error by hold-out", errors::html(report)?),
+        section("errors", "Error by hold-out", errors::html(report)? + &metrics::html(report)?),
         section("coverage", "Do the intervals hold?", coverage::html(report)?),
         section("residuals", "Where the errors are", residuals::html(report)?),
         section("roofline", "Roofline", roofline::html(measurements, None)?),

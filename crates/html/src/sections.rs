@@ -8,6 +8,7 @@ pub(crate) mod errors;
 pub(crate) mod headline;
 pub(crate) mod machine;
 pub(crate) mod made_of;
+pub(crate) mod metrics;
 pub(crate) mod proof;
 pub(crate) mod residuals;
 pub(crate) mod roofline;

@@ -32,7 +32,8 @@ pub(crate) fn case(error: f64) -> ValidationCase {
         "n_tokens": 1, "kv_len": 144, "loads": 3,
         "observed_ms": 100.0, "predicted_ms": predicted_ms,
         "lower_ms": 0.9 * predicted_ms, "upper_ms": 1.1 * predicted_ms,
-        "error": error, "noise": 0.01, "baselines": { "roofline": 70.0 },
+        "error": error, "noise": 0.01, "tier": "same_quantization", "extrapolation": [],
+        "reason": "one kernel is slow", "baselines": { "roofline": 70.0 },
     }))
     .unwrap()
 }
@@ -41,11 +42,19 @@ fn group(hold_out: HoldOut, phase: Phase) -> Value {
     json!({
         "hold_out": hold_out, "group": null, "rows": 0, "phase": phase, "n": 3,
         "mdape": 0.05, "mape": 0.06, "p90_ape": 0.2, "max_ape": 0.3, "bias": 0.01,
-        "within_10pct": 0.8, "coverage": 0.9, "interval_level": 0.9, "noise_floor": 0.02,
+        "within_10pct": 0.8, "coverage": 0.9, "interval_level": 0.9,
+        "interval_half_width": 0.1, "noise_floor": 0.02,
         "baselines": {
             "roofline": { "n": 3, "mdape": 0.3, "mape": 0.3, "p90_ape": 0.4, "bias": -0.3 },
             "edgeprofiler": { "n": 2, "mdape": 0.1, "mape": 0.3, "p90_ape": 0.4, "bias": -0.3 },
         },
+    })
+}
+
+fn metric(hold_out: Option<HoldOut>, name: &str) -> Value {
+    json!({
+        "hold_out": hold_out, "group": null, "metric": name, "n": 3, "mdape": 0.05, "mape": 0.06,
+        "p90_ape": 0.2, "max_ape": 0.3, "bias": 0.01, "within_10pct": 0.8, "noise_floor": 0.02,
     })
 }
 
@@ -61,6 +70,11 @@ pub(crate) fn validation() -> ValidationReport {
     serde_json::from_value(json!({
         "schema_version": 1, "data": ["datasets/a.jsonl"], "device": "cpu",
         "groups": hold_outs.map(|hold_out| group(hold_out, Phase::Decode)),
+        "metrics": [
+            metric(Some(HoldOut::Model), "ttft"),
+            metric(Some(HoldOut::Quant), "kernel"),
+            metric(None, "peak_memory"),
+        ],
         "cases": cases, "warnings": ["mind the gap"],
     }))
     .unwrap()

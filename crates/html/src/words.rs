@@ -28,11 +28,16 @@ pub(crate) fn phases(of: impl IntoIterator<Item = Phase>) -> Vec<Phase> {
     set.into_iter().collect()
 }
 
+/// What kind of group was held out.
+pub(crate) fn hold_out(hold_out: HoldOut) -> String {
+    hold_out.name().replace('_', " ")
+}
+
 /// What was held out, with the setup where several are reported.
 pub(crate) fn held_out(group: &GroupError) -> String {
     match &group.group {
-        Some(setup) => format!("{} ({setup})", group.hold_out.name()),
-        None => group.hold_out.name().into(),
+        Some(setup) => format!("{} ({setup})", hold_out(group.hold_out)),
+        None => hold_out(group.hold_out),
     }
 }
 
@@ -42,6 +47,7 @@ pub(crate) fn held_out_things(hold_out: HoldOut) -> String {
         "family" => "families of models".into(),
         "quant" => "quantizations".into(),
         "length" => "prompt lengths".into(),
+        "all_models" => "models, all at once,".into(),
         "frontier" => "the largest models".into(),
         other => format!("{other}s"),
     }

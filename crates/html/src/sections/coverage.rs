@@ -1,8 +1,7 @@
 //! Whether the intervals keep their promise, and how wide they are.
 
 use foretoken_report::{Sheet, units};
-use foretoken_spec::{GroupError, ValidationCase, ValidationReport};
-use foretoken_stats::median;
+use foretoken_spec::{GroupError, ValidationReport};
 
 use crate::markup::{Key, figures, legend, paragraph, table};
 use crate::plot::{Axis, Mark, Plot, PlotError, Stroke, row};
@@ -15,8 +14,6 @@ struct Coverage<'a> {
     group: &'a GroupError,
     /// 95 % interval of the share, by Wilson's score.
     share: (f64, f64),
-    /// Median half-width of the intervals, relative to the prediction.
-    half_width: Option<f64>,
 }
 
 /// Coverage by hold-out and phase as a plot and a table.
@@ -27,14 +24,7 @@ pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
     let coverages: Vec<Coverage<'_>> = report
         .groups
         .iter()
-        .map(|group| {
-            let cases = report.cases.iter();
-            let of_group =
-                cases.filter(|case| case.hold_out == group.hold_out && case.phase == group.phase);
-            let widths: Vec<f64> = of_group.map(half_width).collect();
-            let half_width = median(&widths).filter(|_| group.group.is_none());
-            Coverage { group, share: wilson(group.coverage, group.n), half_width }
-        })
+        .map(|group| Coverage { group, share: wilson(group.coverage, group.n) })
         .collect();
     let phases = words::phases(report.groups.iter().map(|group| group.phase));
     let plots: Vec<Plot> = phases
@@ -57,11 +47,6 @@ pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
         + &legend(&keys)
         + &figures("coverage", &plots)?
         + &table("Coverage and width of the intervals", &sheet(&coverages)))
-}
-
-/// Half of the interval's width, relative to the prediction.
-fn half_width(case: &ValidationCase) -> f64 {
-    (case.upper_ms - case.lower_ms) / (2.0 * case.predicted_ms)
 }
 
 /// Wilson's score interval of a share at 95 %.
@@ -145,7 +130,7 @@ fn sheet(coverages: &[Coverage<'_>]) -> Sheet {
             units::percent(group.coverage),
             format!("{} – {}", units::percent(coverage.share.0), units::percent(coverage.share.1)),
             units::percent(group.interval_level),
-            units::or_none(coverage.half_width, |w| format!("±{}", units::percent(w))),
+            format!("±{}", units::percent(group.interval_half_width)),
         ]);
     }
     sheet

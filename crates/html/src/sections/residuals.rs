@@ -70,7 +70,8 @@ pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
         let by_group = groups(&of(hold_out), |case| {
             (case.held_out.parse().unwrap_or(0), case.held_out.clone())
         });
-        grouped.push((format!("Held out by {}: error by group", hold_out.name()), by_group));
+        grouped
+            .push((format!("Held out by {}: error by group", words::hold_out(hold_out)), by_group));
     }
     grouped.retain(|(_, groups)| !groups.is_empty());
     let plots: Vec<Plot> = grouped.iter().map(|(title, groups)| plot(title, groups)).collect();
@@ -83,7 +84,7 @@ pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
     let intro = format!(
         "Signed errors of the cases held out by {}; to the right, the prediction is too slow. A \
          row that lies to one side shows what the model does not know.",
-        main.name()
+        words::hold_out(main)
     );
     let tables: String =
         grouped.iter().map(|(title, groups)| table(title, &sheet(groups))).collect();

@@ -33,7 +33,7 @@ pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
         let cases = report.cases.iter();
         let of_panel = cases.filter(|case| case.hold_out == hold_out && case.phase == phase);
         let pairs: Vec<Pair> = of_panel.map(pair).collect();
-        let title = format!("{} · held out by {}", phase.name(), hold_out.name());
+        let title = format!("{} · held out by {}", phase.name(), words::hold_out(hold_out));
         let plots = if Some(hold_out) == main { &mut first } else { &mut others };
         plots.push(plot(title, phase, &pairs));
     }
@@ -170,7 +170,7 @@ fn case_sheet(cases: &[ValidationCase]) -> Sheet {
         sheet.row([
             case.model.clone(),
             case.quant.clone(),
-            format!("{} {}", case.hold_out.name(), case.held_out),
+            format!("{} {}", words::hold_out(case.hold_out), case.held_out),
             case.phase.name().into(),
             case.n_tokens.to_string(),
             case.kv_len.to_string(),
