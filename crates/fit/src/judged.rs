@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use foretoken_cost::{EngineProfile, memory_parts};
 use foretoken_predict::{PassPrediction, Predictor};
-use foretoken_spec::{HoldOut, Measurement, Metric, MetricError, ModelSource, OpKind, Phase, Tier};
+use foretoken_spec::{HoldOut, Measurement, Metric, MetricError, ModelSource, Phase, Tier};
 use foretoken_stats::{ErrorInput, half_split_difference, median, summarise};
 
 use crate::rows::{Case, Row};
 
 /// Kernels below this share of their pass are not judged: their times are those of the clock.
 const LEAST_SHARE: f64 = 0.01;
-/// An operation explains an error where it makes this share of it.
+/// A kernel class explains an error where it makes this share of it.
 const EXPLAINING_SHARE: f64 = 0.4;
 
 /// Kernels that leave more than this share of an error open do not explain it.
@@ -156,41 +156,38 @@ pub(crate) fn reason(case: &Case, predicted: &PassPrediction) -> String {
     if let Some(noise) = case.observation.noise.filter(|noise| *noise >= error.abs() / observed) {
         return format!("its own loads differ by {}", percent(noise));
     }
-    // Kernels are those of other passes of the same load: what they lack is the whole's.
-    let mut parts: Vec<(f64, String)> = Vec::new();
-    let mut explained = 0.0;
+    if case.observation.load_medians.len() < 2 {
+        return "one load only, which may have been disturbed".into();
+    }
+    // Expected and seen seconds of each kernel class, and whose coefficients it borrows.
+    let mut classes: BTreeMap<String, (f64, f64, Option<String>)> = BTreeMap::new();
     for op in &predicted.ops {
         let matching = |row: &&Row| {
             (row.cost.op, row.cost.role, row.cost.tensor_type)
                 == (op.cost.op, op.cost.role, op.cost.tensor_type)
         };
         let Some(row) = case.rows.iter().find(matching) else { continue };
-        let seen = row.seconds;
-        let difference = op.seconds - seen;
-        explained += difference;
-        let borrowed = if op.tier >= Tier::SiblingQuantization {
-            format!(", borrowed from {}", op.class.key())
-        } else {
-            String::new()
-        };
-        let kind = op.cost.tensor_type.map_or(String::new(), |t| format!(" {t}"));
-        let name = format!("{}{kind}", op.cost.name());
-        let (expected, seen) = (1e3 * op.seconds, 1e3 * seen);
-        parts.push((
-            difference,
-            format!("{name}: {} ms expected, {} seen{borrowed}", short(expected), short(seen)),
-        ));
+        let borrowed = (op.tier >= Tier::SiblingQuantization).then(|| op.class.key());
+        let sum = classes.entry(op.cost.class.key()).or_insert((0.0, 0.0, borrowed));
+        sum.0 += op.seconds;
+        sum.1 += row.seconds;
     }
-    if case.rows.iter().all(|row| row.cost.op == OpKind::Softmax || row.cost.op == OpKind::Sampling)
-    {
-        return "no kernel of it was observed".into();
+    if classes.is_empty() {
+        return "its reader shows no kernels".into();
     }
+    let explained: f64 = classes.values().map(|(expected, seen, _)| expected - seen).sum();
     if (explained - error).abs() > UNEXPLAINED_SHARE * error.abs() {
         return "its kernels add up to another time than the whole pass".into();
     }
-    parts.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()));
-    match parts.into_iter().next() {
-        Some((difference, text)) if difference / error >= EXPLAINING_SHARE => text,
+    let off = |(expected, seen, _): &(f64, f64, Option<String>)| (expected - seen) / error;
+    let worst = classes.iter().max_by(|a, b| off(a.1).total_cmp(&off(b.1)));
+    match worst {
+        Some((class, sum)) if off(sum) >= EXPLAINING_SHARE => {
+            let (expected, seen, borrowed) = sum;
+            let from = borrowed.as_ref().map_or(String::new(), |k| format!(", borrowed from {k}"));
+            let (expected, seen) = (short(1e3 * expected), short(1e3 * seen));
+            format!("{class}: {expected} ms expected, {seen} seen{from}")
+        }
         _ => "spread over many kernels".into(),
     }
 }

@@ -46,8 +46,12 @@ pub fn validate(
     let mut groups = Vec::new();
     let mut metrics = Vec::new();
     let mut warnings = Vec::new();
+    let ids: BTreeSet<&str> = by_setup.values().map(|lines| lines[0].device.id.as_str()).collect();
     for (name, lines) in &by_setup {
-        let group = (by_setup.len() > 1).then(|| name.clone());
+        // The device says enough where no two setups share one.
+        let short = || lines[0].device.id.clone();
+        let label = || if ids.len() == by_setup.len() { short() } else { name.clone() };
+        let group = (by_setup.len() > 1).then(label);
         let bench = Bench::new(lines, tool);
         for &hold_out in hold_outs {
             let held_out = bench.hold_out(hold_out, &mut warnings);
@@ -68,7 +72,7 @@ pub fn validate(
     Ok(ValidationReport {
         schema_version: SCHEMA_VERSION,
         data,
-        device: by_setup.keys().cloned().collect::<Vec<_>>().join(", "),
+        device: by_setup.keys().cloned().collect::<Vec<_>>().join("; "),
         groups,
         metrics,
         cases: found,

@@ -47,6 +47,9 @@ const DECODE_STEPS: u32 = 12;
 /// coefficient is missing rather than the kernel fast.
 const LEAST_SHARE_OF_GUESS: f64 = 0.02;
 
+/// Budgets that the first load may take.
+const FIRST_LOAD: f64 = 2.0;
+
 /// The quantizations that a calibration covers unless asked otherwise.
 pub fn default_schemes() -> Vec<QuantScheme> {
     vec![
@@ -168,7 +171,9 @@ impl Run<'_> {
             seconds: &seconds,
             residuals: &residuals,
             cost: &|candidate| self.cost(candidate),
-            left: left.as_secs_f64(),
+            // The first load may take longer than the budget: without it there is nothing to fit,
+            // and first guesses are rough.
+            left: left.as_secs_f64() * if self.lines.is_empty() { FIRST_LOAD } else { 1.0 },
         };
         design.choose(&state, draw)
     }

@@ -16,13 +16,20 @@ use crate::expect::LOAD_BYTES_PER_SECOND;
 
 /// Catalogue models to prove a calibration with, best first: the largest that the time allows.
 const CANDIDATES: &[&str] = &["tinyllama-1.1b", "smollm2-360m", "smollm2-135m"];
-/// Fresh loads of the proof and its `(prompt, generated, depth)`, best first: slow machines get
-/// shorter prompts rather than no proof.
-const EFFORTS: &[(u32, [(u32, u32, u32); 2])] = &[
-    (3, [(128, 16, 0), (512, 16, 0)]),
-    (3, [(32, 16, 0), (128, 16, 0)]),
-    (2, [(8, 16, 0), (32, 16, 0)]),
+/// Fresh loads of a proof and the prompts that each runs.
+struct Effort {
+    loads: u32,
+    prompts: [u32; 2],
+}
+
+/// Best first: slow machines get shorter prompts rather than no proof.
+const EFFORTS: &[Effort] = &[
+    Effort { loads: 3, prompts: [128, 512] },
+    Effort { loads: 3, prompts: [32, 128] },
+    Effort { loads: 2, prompts: [8, 32] },
 ];
+/// Tokens that each workload of a proof generates.
+const GENERATED: u32 = 16;
 /// Timed decode steps of each workload.
 const DECODE_STEPS: u32 = 12;
 /// Passes of each prompt: one timed, about one to warm up.
@@ -70,13 +77,13 @@ pub fn choose_proof(
     } else {
         settings.schemes.first().copied().unwrap_or(QuantScheme::Q4_K_M)
     };
-    for (loads, workloads) in EFFORTS {
+    for Effort { loads, prompts } in EFFORTS {
         for id in CANDIDATES {
             let Ok(preset) = foretoken_catalog::find(id) else { continue };
             let plan = ProofPlan {
                 model: preset.spec(scheme),
                 loads: *loads,
-                workloads: workloads.iter().copied().map(workload).collect(),
+                workloads: prompts.map(workload).to_vec(),
                 cases: Vec::new(),
             };
             let Ok(plan) = with_predictions(plan, &predictor) else { continue };
@@ -142,8 +149,8 @@ pub fn run_proof(
     Ok(beside(plan, &observer.kept))
 }
 
-fn workload((prompt_tokens, generated_tokens, depth): (u32, u32, u32)) -> Workload {
-    Workload { prompt_tokens, generated_tokens, depth }
+fn workload(prompt_tokens: u32) -> Workload {
+    Workload { prompt_tokens, generated_tokens: GENERATED, depth: 0 }
 }
 
 fn with_predictions(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use foretoken_cost::{EngineProfile, Feature, KernelClass, OpCost, pass_cost, sampling_cost};
 use foretoken_fit::{FitInput, fit, validate};
+use foretoken_plan::Design;
 use foretoken_runner::{
     Engine, KernelPass, LoadPlan, MockEngine, MockPass, SessionIds, WorkloadPlan, run_load,
 };
@@ -88,6 +89,12 @@ fn tool() -> ToolInfo {
     }
 }
 
+fn design() -> Design {
+    let engine = mock_engine();
+    let profile = EngineProfile::candle(engine.device());
+    Design::new(&default_schemes(), &profile, engine.device().l3_bytes, &|_| true)
+}
+
 fn measured(budget: Duration) -> Vec<Measurement> {
     let settings = DesignSettings {
         budget,
@@ -97,7 +104,7 @@ fn measured(budget: Duration) -> Vec<Measurement> {
         seed: 1,
     };
     let mut keeper = Memory::default();
-    measure_design(&mut mock_engine(), &settings, &[], &mut keeper, &|| false).unwrap();
+    measure_design(&mut mock_engine(), &design(), &settings, &[], &mut keeper, &|| false).unwrap();
     // The planted times follow candle's profile; a fit refuses engines that it does not know.
     let mut lines = keeper.0.into_inner();
     lines.iter_mut().for_each(|line| line.engine.name = "candle".into());
@@ -233,7 +240,8 @@ fn an_interrupted_design_goes_on_where_it_stopped() {
         seed: 1,
     };
     let mut keeper = Memory::default();
-    measure_design(&mut mock_engine(), &settings, &first, &mut keeper, &|| false).unwrap();
+    measure_design(&mut mock_engine(), &design(), &settings, &first, &mut keeper, &|| false)
+        .unwrap();
     let resumed = keeper.0.into_inner();
     let key = |m: &Measurement| (m.model.name.clone(), m.load);
     for line in &first {

@@ -346,25 +346,21 @@ fn term_sheet(p: &Prediction) -> Sheet {
     sheet
 }
 
-/// `22 calls × 6.70 µs`, `58.1 MB ÷ 14.2 GB/s`.
+/// `22 calls × 6.70 µs`, `58.1 MiB of weights ÷ 14.2 GB/s`.
 fn summand(term: &OpTerm) -> String {
     let name = term.feature.replace('_', " ");
+    let value = term.value as u64;
     match term.unit.as_str() {
-        "s/byte" => format!(
-            "{} of {name} ÷ {}",
-            units::bytes(term.value as u64),
-            units::bytes_per_second(1.0 / term.coefficient)
-        ),
-        "s/flop" => format!(
-            "{} {name} ÷ {}",
-            units::significant(term.value, 3),
-            units::flop_per_second(1.0 / term.coefficient)
-        ),
-        _ => format!(
-            "{} {name} × {}",
-            units::significant(term.value, 3),
-            units::seconds(term.coefficient)
-        ),
+        "s/byte" => {
+            let rate = units::bytes_per_second(1.0 / term.coefficient);
+            format!("{} of {} ÷ {rate}", units::bytes(value), name.replace(" bytes", "s"))
+        }
+        "s/flop" => {
+            let rate = units::flop_per_second(1.0 / term.coefficient);
+            let kind = name.trim_end_matches("flop");
+            format!("{kind}{} ÷ {rate}", units::flop(value))
+        }
+        _ => format!("{} {name} × {}", units::count(value), units::seconds(term.coefficient)),
     }
 }
 

@@ -22,6 +22,9 @@ impl Report for ValidationReport {
         for warning in &self.warnings {
             end.note(format!("warning: {warning}"));
         }
+        for setup in self.device.split("; ").filter(|_| self.device.contains("; ")) {
+            end.note(format!("measured on: {setup}"));
+        }
         end.note(format!("data: {}", self.data.join(", ")));
         sheets.push(end);
         sheets
@@ -79,14 +82,20 @@ fn hold_out_name(hold_out: HoldOut) -> String {
 
 fn held_out(group: &GroupError) -> String {
     match &group.group {
-        Some(name) => format!("{} ({name}, {} rows)", hold_out_name(group.hold_out), group.rows),
+        Some(name) if group.rows > 0 => {
+            format!("{} ({name}, {} rows)", hold_out_name(group.hold_out), group.rows)
+        }
+        Some(name) => format!("{} ({name})", hold_out_name(group.hold_out)),
         None => hold_out_name(group.hold_out),
     }
 }
 
 fn error_sheet(report: &ValidationReport) -> Sheet {
     let mut sheet = Sheet::new(
-        format!("error on held-out groups · {}", report.device),
+        match report.device.matches("; ").count() {
+            0 => format!("error on held-out groups · {}", report.device),
+            n => format!("error on held-out groups · {} devices or setups", n + 1),
+        },
         &[
             "held out",
             "phase",
