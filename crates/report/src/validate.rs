@@ -46,6 +46,7 @@ impl Report for ValidationReport {
             "tier",
             "extrapolation",
             "reason",
+            "group",
         ]);
         for case in &self.cases {
             records.rows.push(vec![
@@ -66,6 +67,7 @@ impl Report for ValidationReport {
                 case.tier.name().into(),
                 case.extrapolation.join("; "),
                 case.reason.clone(),
+                case.group.clone().unwrap_or_default(),
             ]);
         }
         records
