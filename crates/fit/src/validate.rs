@@ -59,7 +59,8 @@ pub fn validate(
                 groups.extend(group_error(hold_out, group.clone(), phase, &held_out.cases));
             }
             metrics.extend(metric_errors(Some(hold_out), group.as_ref(), &held_out.judged));
-            found.extend(held_out.cases);
+            let of_setup = |case| ValidationCase { group: group.clone(), ..case };
+            found.extend(held_out.cases.into_iter().map(of_setup));
         }
         let memory = peak_memory(lines, &bench.engine);
         metrics.extend(metric_errors(None, group.as_ref(), &memory));
@@ -222,6 +223,7 @@ fn predict_case(
     let interval = predicted.estimate;
     Ok(ValidationCase {
         hold_out,
+        group: None,
         held_out: group.to_owned(),
         model: case.model.name.clone(),
         quant: case.model.quant.clone(),

@@ -181,6 +181,35 @@ mod tests {
     }
 
     #[test]
+    fn two_machines_stand_apart() {
+        let mut report = testing::validation();
+        let (mut first, mut second) = (report.clone(), report.clone());
+        for (part, name) in
+            [(&mut first, "slow cpu, 2 threads"), (&mut second, "fast cpu, 2 threads")]
+        {
+            part.groups.iter_mut().for_each(|group| group.group = Some(name.into()));
+            part.metrics.iter_mut().for_each(|metric| metric.group = Some(name.into()));
+            part.cases.iter_mut().for_each(|case| case.group = Some(name.into()));
+        }
+        report.groups = [first.groups, second.groups].concat();
+        report.metrics = [first.metrics, second.metrics].concat();
+        report.cases = [first.cases, second.cases].concat();
+        let html = validation_page(&report, &[], "0.1.0").unwrap();
+        require_well_formed(&html);
+        require_self_contained(&html);
+        for title in [
+            "decode · held out by model · slow",
+            "Median error by hold-out: decode · fast",
+            "Coverage of the intervals: decode · slow",
+            "Error of requests, kernels and memory · fast",
+            "Error by device",
+            "5.0 % in decode on slow and 5.0 % in decode on fast",
+        ] {
+            assert!(html.contains(title), "{title}");
+        }
+    }
+
+    #[test]
     fn a_page_of_nothing_is_still_a_page() {
         let mut report = testing::validation();
         report.cases.clear();

@@ -33,10 +33,32 @@ pub(crate) fn hold_out(hold_out: HoldOut) -> String {
     hold_out.name().replace('_', " ")
 }
 
+/// A setup (device, engine, threads, build) by its device alone.
+pub(crate) fn setup(setup: &str) -> &str {
+    setup.split(' ').next().unwrap_or(setup)
+}
+
+/// A title with the setup behind it, where several are reported.
+pub(crate) fn titled(title: String, of: Option<&str>) -> String {
+    of.map_or_else(|| title.clone(), |name| format!("{title} · {}", setup(name)))
+}
+
+/// The setups of some groups in their order; one without a name where there is only one.
+pub(crate) fn setups(groups: &[GroupError]) -> Vec<Option<&str>> {
+    let mut setups: Vec<Option<&str>> = Vec::new();
+    for group in groups {
+        let name = group.group.as_deref();
+        if !setups.contains(&name) {
+            setups.push(name);
+        }
+    }
+    setups
+}
+
 /// What was held out, with the setup where several are reported.
 pub(crate) fn held_out(group: &GroupError) -> String {
     match &group.group {
-        Some(setup) => format!("{} ({setup})", hold_out(group.hold_out)),
+        Some(name) => format!("{} · {}", hold_out(group.hold_out), setup(name)),
         None => hold_out(group.hold_out),
     }
 }
@@ -84,8 +106,9 @@ pub(crate) fn pass(n_tokens: u32, kv_len: u32) -> String {
 
 /// A case in one line.
 pub(crate) fn case(case: &ValidationCase) -> String {
+    let device = case.group.as_deref().map_or_else(String::new, |s| format!("{}: ", setup(s)));
     format!(
-        "{} {} · {} of {}: predicted {} ({} – {}), observed {}, {}",
+        "{device}{} {} · {} of {}: predicted {} ({} – {}), observed {}, {}",
         case.model,
         case.quant,
         case.phase.name(),

@@ -329,6 +329,7 @@ pub fn validation() -> ValidationReport {
         ],
         cases: vec![ValidationCase {
             hold_out: HoldOut::Model,
+            group: None,
             held_out: "smollm2-360m".into(),
             model: "smollm2-360m".into(),
             quant: "Q4_0".into(),

@@ -49,6 +49,7 @@ impl Report for ValidationReport {
             "tier",
             "extrapolation",
             "reason",
+            "group",
         ]);
         for case in &self.cases {
             records.rows.push(vec![
@@ -69,6 +70,7 @@ impl Report for ValidationReport {
                 case.tier.name().into(),
                 case.extrapolation.join("; "),
                 case.reason.clone(),
+                case.group.clone().unwrap_or_default(),
             ]);
         }
         records

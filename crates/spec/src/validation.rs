@@ -181,6 +181,9 @@ pub struct BaselineError {
 pub struct ValidationCase {
     /// What was held out.
     pub hold_out: HoldOut,
+    /// Device, engine and threads, where the data has several; else `null`.
+    #[serde(default)]
+    pub group: Option<String>,
     /// Name of the held-out group (a model, a quantization, …).
     pub held_out: String,
     /// Model.

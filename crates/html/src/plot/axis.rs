@@ -106,13 +106,14 @@ fn linear_ticks((low, high): (f64, f64)) -> Vec<f64> {
 fn log_ticks((low, high): (f64, f64)) -> Vec<f64> {
     let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
     let inside = |v: &f64| (low..=high).contains(v);
-    for leads in [&[1.0, 1.5, 2.0, 3.0, 5.0, 7.0][..], &[1.0, 2.0, 5.0], &[1.0, 3.0], &[1.0]] {
+    for leads in [&[1.0, 2.0, 3.0, 5.0, 7.0][..], &[1.0, 2.0, 5.0], &[1.0, 3.0], &[1.0]] {
         let ticks: Vec<f64> = decades
             .clone()
             .flat_map(|d| leads.iter().map(move |lead| lead * 10f64.powi(d)))
             .filter(inside)
             .collect();
-        if ticks.len() <= MOST_TICKS {
+        // Five to a decade stand too close where there is more than one.
+        if ticks.len() <= MOST_TICKS && (leads.len() < 5 || high / low <= 10.0) {
             return ticks;
         }
     }
@@ -131,7 +132,7 @@ mod tests {
         assert_eq!(written, ["-0.3", "-0.2", "-0.1", "0.0", "0.1", "0.2"]);
         assert_eq!(linear_ticks((0.0, 7.0)), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
         assert_eq!(log_ticks((8.0, 220.0)), [10.0, 20.0, 50.0, 100.0, 200.0]);
-        assert_eq!(log_ticks((1.0, 9.0)), [1.0, 1.5, 2.0, 3.0, 5.0, 7.0]);
+        assert_eq!(log_ticks((1.0, 9.0)), [1.0, 2.0, 3.0, 5.0, 7.0]);
         assert!(log_ticks((1e-9, 1e12)).len() <= MOST_TICKS);
     }
 

@@ -27,14 +27,16 @@ pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
         .map(|group| Coverage { group, share: wilson(group.coverage, group.n) })
         .collect();
     let phases = words::phases(report.groups.iter().map(|group| group.phase));
-    let plots: Vec<Plot> = phases
-        .iter()
-        .map(|phase| {
-            let of_phase: Vec<&Coverage<'_>> =
-                coverages.iter().filter(|c| c.group.phase == *phase).collect();
-            plot(format!("Coverage of the intervals: {}", phase.name()), &of_phase)
-        })
-        .collect();
+    let mut plots = Vec::new();
+    for setup in words::setups(&report.groups) {
+        for phase in &phases {
+            let of_plot =
+                |c: &&Coverage<'_>| c.group.phase == *phase && c.group.group.as_deref() == setup;
+            let of_plot: Vec<&Coverage<'_>> = coverages.iter().filter(of_plot).collect();
+            let title = format!("Coverage of the intervals: {}", phase.name());
+            plots.push(plot(words::titled(title, setup), &of_plot));
+        }
+    }
     let mut keys: Vec<(Key, String)> =
         phases.iter().map(|phase| words::phase_key(*phase)).collect();
     keys.push((Key::Line(Ink::Limit), "nominal level".into()));
@@ -91,9 +93,11 @@ fn plot(title: String, coverages: &[&Coverage<'_>]) -> Plot {
     }
     let said: Vec<String> = coverages
         .iter()
-        .map(|c| format!("{} {}", words::held_out(c.group), units::percent(c.group.coverage)))
+        .map(|c| {
+            format!("{} {}", words::hold_out(c.group.hold_out), units::percent(c.group.coverage))
+        })
         .collect();
-    let names: Vec<String> = coverages.iter().map(|c| words::held_out(c.group)).collect();
+    let names: Vec<String> = coverages.iter().map(|c| words::hold_out(c.group.hold_out)).collect();
     Plot {
         title,
         description: format!(

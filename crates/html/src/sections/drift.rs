@@ -19,6 +19,7 @@ const MOST_DRAWN: usize = 4;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Session {
     name: String,
+    device: String,
     begun: String,
     ended: String,
     /// The reference around each load.
@@ -61,6 +62,7 @@ pub(crate) fn sessions(measurements: &[Measurement]) -> Vec<Session> {
             let times = || lines.iter().map(|m| m.time.as_str());
             Session {
                 name: name.into(),
+                device: lines.first().map_or_else(String::new, |m| m.device.id.clone()),
                 begun: times().min().unwrap_or_default().into(),
                 ended: times().max().unwrap_or_default().into(),
                 reference: references(&lines),
@@ -209,7 +211,7 @@ fn reference_plot(number: usize, session: &Session) -> Option<Plot> {
     }
     let low = values.iter().copied().fold(0.0, f64::min);
     Some(over_loads(
-        format!("Session {number}: reference rate over the session"),
+        format!("Session {number}: reference rate · {}", session.device),
         format!(
             "The rate of the reference workload around {} loads, relative to the session's \
              medians of {} and {}. The lowest is {}.",
@@ -242,7 +244,7 @@ fn loads_plot(number: usize, session: &Session) -> Option<Plot> {
         })
         .collect();
     Some(over_loads(
-        format!("Session {number}: each load against its configuration"),
+        format!("Session {number}: loads against their median · {}", session.device),
         format!(
             "Median time of each load relative to the median over the loads of the same \
              configuration; nine in ten lie within ±{}.",
@@ -320,7 +322,7 @@ fn session_sheet(sessions: &[Session]) -> Sheet {
         };
         let deviations: Vec<f64> = session.loads.iter().map(|l| l.deviation.abs()).collect();
         sheet.row([
-            format!("{} · {}", index + 1, session.name),
+            format!("{} · {} · {}", index + 1, session.device, session.name),
             words::time(&session.ended),
             n_loads(session).to_string(),
             session.n_contended.to_string(),

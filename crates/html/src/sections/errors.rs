@@ -16,14 +16,16 @@ use crate::words;
 /// A plot that cannot be drawn.
 pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
     let phases = words::phases(report.groups.iter().map(|group| group.phase));
-    let plots: Vec<Plot> = phases
-        .iter()
-        .map(|phase| {
-            let groups: Vec<&GroupError> =
-                report.groups.iter().filter(|group| group.phase == *phase).collect();
-            plot(format!("Median error by hold-out: {}", phase.name()), &groups)
-        })
-        .collect();
+    let mut plots = Vec::new();
+    for setup in words::setups(&report.groups) {
+        for phase in &phases {
+            let of_plot =
+                |group: &&GroupError| group.phase == *phase && group.group.as_deref() == setup;
+            let groups: Vec<&GroupError> = report.groups.iter().filter(of_plot).collect();
+            let title = format!("Median error by hold-out: {}", phase.name());
+            plots.push(plot(words::titled(title, setup), &groups));
+        }
+    }
     let mut keys: Vec<(Key, String)> =
         phases.iter().map(|phase| words::phase_key(*phase)).collect();
     keys.push((Key::Line(Ink::Limit), "noise floor".into()));
@@ -44,7 +46,7 @@ pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
 const FARTHEST: f64 = 2.0;
 
 fn plot(title: String, groups: &[&GroupError]) -> Plot {
-    let names: Vec<String> = groups.iter().map(|group| words::held_out(group)).collect();
+    let names: Vec<String> = groups.iter().map(|group| words::hold_out(group.hold_out)).collect();
     let values = groups.iter().flat_map(|group| {
         let naive = group.baselines.values().map(|baseline| baseline.mdape);
         naive.chain([group.mdape]).chain(group.noise_floor)
@@ -75,7 +77,7 @@ fn plot(title: String, groups: &[&GroupError]) -> Plot {
     }
     let said: Vec<String> = groups
         .iter()
-        .map(|group| format!("{} {}", words::held_out(group), units::percent(group.mdape)))
+        .map(|group| format!("{} {}", words::hold_out(group.hold_out), units::percent(group.mdape)))
         .collect();
     Plot {
         title,

@@ -52,7 +52,8 @@ pub(crate) fn of_validation(report: &ValidationReport) -> Headline {
         words::held_out_things(main),
         words::list(&errors),
     );
-    for group in &groups {
+    // With several setups the tiles say it: as sentences it would be no headline.
+    for group in groups.iter().filter(|group| group.group.is_none()) {
         if let Some(words) = comparison(group) {
             sentence.push_str(&format!(" {words}."));
         }
@@ -61,7 +62,8 @@ pub(crate) fn of_validation(report: &ValidationReport) -> Headline {
 }
 
 fn error_of(group: &GroupError) -> String {
-    let setup = group.group.as_ref().map_or_else(String::new, |s| format!(" ({s})"));
+    let setup =
+        group.group.as_deref().map_or_else(String::new, |s| format!(" on {}", words::setup(s)));
     format!("{} in {}{setup}", units::percent(group.mdape), group.phase.name())
 }
 

@@ -20,7 +20,17 @@ pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
     let main = main_hold_out(report);
     // What is not fitted belongs to every hold-out.
     let of_main = |error: &&MetricError| error.hold_out.is_none() || error.hold_out == main;
-    let shown: Vec<&MetricError> = report.metrics.iter().filter(of_main).collect();
+    let plots: Vec<Plot> = words::setups(&report.groups)
+        .into_iter()
+        .map(|setup| {
+            let of_plot = |error: &&MetricError| error.group.as_deref() == setup && of_main(error);
+            let title = "Error of requests, kernels and memory".to_owned();
+            plot(
+                words::titled(title, setup),
+                &report.metrics.iter().filter(of_plot).collect::<Vec<_>>(),
+            )
+        })
+        .collect();
     let intro = "The same hold-outs, judged by what a request takes (time to first token, time per \
         token, end to end), by single kernels that take at least 1 % of their pass, and by the peak \
         memory of a load, of which nothing is fitted.";
@@ -32,7 +42,7 @@ pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
     Ok("<h3>Requests, kernels and memory</h3>\n".to_owned()
         + &paragraph(intro)
         + &legend(&keys)
-        + &figures("metrics", &[plot(&shown)])?
+        + &figures("metrics", &plots)?
         + &table("Error of requests, kernels and memory", &sheet(&report.metrics)))
 }
 
@@ -50,12 +60,12 @@ fn name(error: &MetricError) -> String {
 fn held_out(error: &MetricError) -> String {
     let what = error.hold_out.map_or_else(|| "nothing is fitted".into(), words::hold_out);
     match &error.group {
-        Some(setup) => format!("{what} ({setup})"),
+        Some(name) => format!("{what} · {}", words::setup(name)),
         None => what,
     }
 }
 
-fn plot(errors: &[&MetricError]) -> Plot {
+fn plot(title: String, errors: &[&MetricError]) -> Plot {
     let n = errors.len();
     let values = errors.iter().flat_map(|e| [e.mdape, e.p90_ape].into_iter().chain(e.noise_floor));
     let mut marks = Vec::new();
@@ -80,7 +90,7 @@ fn plot(errors: &[&MetricError]) -> Plot {
         errors.iter().map(|e| format!("{} {}", name(e), units::percent(e.mdape))).collect();
     let names: Vec<String> = errors.iter().map(|error| name(error)).collect();
     Plot {
-        title: "Error of requests, kernels and memory".into(),
+        title,
         description: format!("Median absolute error: {}.", words::list(&said)),
         height: 90 + 34 * n as u32,
         x: Axis::log("absolute error (log scale)", values, words::tick_percent),

@@ -16,7 +16,8 @@ use crate::words;
 /// A way to sort cases: what it is called, and the place and name of a case in it.
 type Factor = (&'static str, fn(&ValidationCase) -> (u32, String));
 
-const FACTORS: [Factor; 4] = [
+const FACTORS: [Factor; 5] = [
+    ("device", |case| (0, case.group.as_deref().map_or("", words::setup).to_owned())),
     ("model", |case| (0, case.model.clone())),
     ("quantization", |case| (0, case.quant.clone())),
     ("length of the pass", length),
@@ -65,6 +66,7 @@ pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
         .map(|(name, key)| (format!("Error by {name}"), groups(&of(main), *key)))
         .collect();
     let mut others: Vec<HoldOut> = report.groups.iter().map(|g| g.hold_out).collect();
+    others.sort();
     others.dedup();
     for hold_out in others.into_iter().filter(|hold_out| *hold_out != main) {
         let by_group = groups(&of(hold_out), |case| {
@@ -73,7 +75,8 @@ pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
         grouped
             .push((format!("Held out by {}: error by group", words::hold_out(hold_out)), by_group));
     }
-    grouped.retain(|(_, groups)| !groups.is_empty());
+    // One device alone has no name, and nothing to compare.
+    grouped.retain(|(_, groups)| groups.first().is_some_and(|group| !group.name.is_empty()));
     let plots: Vec<Plot> = grouped.iter().map(|(title, groups)| plot(title, groups)).collect();
     let mut keys: Vec<(Key, String)> = words::phases(report.cases.iter().map(|case| case.phase))
         .into_iter()

@@ -79,8 +79,10 @@ pub(crate) fn ceilings(measurements: &[Measurement], kernels: &[Kernel]) -> Ceil
     Ceilings { stream_bytes_per_second: stream, matmul_flop_per_second: reference.max(in_place) }
 }
 
-/// The roofline of the setup with the most lines; `ceilings` are those of a calibration, where
-/// there is one.
+/// Setups that are drawn: those with the most lines.
+const MOST_SETUPS: usize = 3;
+
+/// A roofline for each setup; `known` are the ceilings of a calibration, where there is one.
 ///
 /// # Errors
 /// A plot that cannot be drawn.
@@ -88,31 +90,63 @@ pub(crate) fn html(
     measurements: &[Measurement],
     known: Option<Ceilings>,
 ) -> Result<String, PlotError> {
-    let lines = largest_setup(measurements);
-    let kernels = kernels(&lines);
-    let ceilings = known.unwrap_or_else(|| ceilings(&lines, &kernels));
-    let is_known = ceilings.stream_bytes_per_second > 1.0 && ceilings.matmul_flop_per_second > 1.0;
-    if kernels.is_empty() || !is_known {
+    let setups = setups(measurements);
+    let mut plots = Vec::new();
+    let mut tables = String::new();
+    let mut roofs = Vec::new();
+    let mut families = Vec::new();
+    for lines in &setups {
+        let kernels = kernels(lines);
+        let ceilings = known.unwrap_or_else(|| ceilings(lines, &kernels));
+        let is_known =
+            ceilings.stream_bytes_per_second > 1.0 && ceilings.matmul_flop_per_second > 1.0;
+        if kernels.is_empty() || !is_known {
+            continue;
+        }
+        let device = (setups.len() > 1).then(|| lines[0].device.id.as_str());
+        let is_matmul = |kernel: &&Kernel| kernel.class.matmul.is_some();
+        let (matmuls, others): (Vec<&Kernel>, Vec<&Kernel>) = kernels.iter().partition(is_matmul);
+        for (title, kernels) in [
+            ("Roofline: multiplications by weights", &matmuls),
+            ("Roofline: all other kernels", &others),
+        ] {
+            if !kernels.is_empty() {
+                plots.push(plot(words::titled(title.into(), device), kernels, ceilings));
+            }
+        }
+        let caption = words::titled("Measured kernels".into(), device);
+        tables.push_str(&table(&caption, &sheet(&kernels, ceilings)));
+        roofs.push(format!(
+            "{} from memory and {} of arithmetic{}",
+            units::bytes_per_second(ceilings.stream_bytes_per_second),
+            units::flop_per_second(ceilings.matmul_flop_per_second),
+            device.map_or_else(String::new, |device| format!(" on {device}"))
+        ));
+        families.extend(kernels.iter().map(|kernel| Family::of(&kernel.class)));
+    }
+    if plots.is_empty() {
         return Ok(paragraph("No kernel was measured in place."));
     }
-    let is_matmul = |kernel: &&Kernel| kernel.class.matmul.is_some();
-    let (matmuls, others): (Vec<&Kernel>, Vec<&Kernel>) = kernels.iter().partition(is_matmul);
-    let mut plots = Vec::new();
-    for (title, kernels) in [
-        ("Roofline: multiplications by weights", &matmuls),
-        ("Roofline: all other kernels", &others),
-    ] {
-        if !kernels.is_empty() {
-            plots.push(plot(title, kernels, ceilings));
-        }
-    }
-    let mut keys: Vec<(Key, String)> = Vec::new();
-    for family in FAMILIES {
-        if kernels.iter().any(|kernel| Family::of(&kernel.class) == family) {
-            let shape = words::phase_shape(Phase::Prefill);
-            keys.push((Key::Point(shape, family.ink()), family.name().into()));
-        }
-    }
+    let intro = format!(
+        "Arithmetic per byte moved against arithmetic per second, each kernel timed inside real \
+         passes. The roof is what the machine showed: {}. Points above the slope read from caches; \
+         points far below either roof lose time elsewhere: to call overhead, to threads that wait, \
+         or to code that is not vectorised.",
+        roofs.join("; ")
+    );
+    Ok(paragraph(&intro)
+        + &legend(&keys(&families))
+        + &figures("roofline", &plots)?
+        + &folded("The kernels as a table", &tables))
+}
+
+fn keys(families: &[Family]) -> Vec<(Key, String)> {
+    let shape = words::phase_shape(Phase::Prefill);
+    let mut keys: Vec<(Key, String)> = FAMILIES
+        .iter()
+        .filter(|family| families.contains(family))
+        .map(|family| (Key::Point(shape, family.ink()), family.name().to_owned()))
+        .collect();
     let regimes =
         [(Phase::Prefill, "many rows (prefill)"), (Phase::Decode, "one row (decode, LM head)")];
     keys.extend(
@@ -121,29 +155,20 @@ pub(crate) fn html(
         }),
     );
     keys.push((Key::Line(Ink::Limit), "measured ceilings".into()));
-    let intro = format!(
-        "Arithmetic per byte moved against arithmetic per second, each kernel timed inside real \
-         passes. The roof is what this machine showed: {} from memory and {} of arithmetic. Points \
-         above the slope read from caches; points far below either roof lose time elsewhere: to \
-         call overhead, to threads that wait, or to code that is not vectorised.",
-        units::bytes_per_second(ceilings.stream_bytes_per_second),
-        units::flop_per_second(ceilings.matmul_flop_per_second)
-    );
-    let all = table("Measured kernels", &sheet(&kernels, ceilings));
-    Ok(paragraph(&intro)
-        + &legend(&keys)
-        + &figures("roofline", &plots)?
-        + &folded("The kernels as a table", &all))
+    keys
 }
 
-fn largest_setup(measurements: &[Measurement]) -> Vec<Measurement> {
-    let mut setups: BTreeMap<(String, String, u32), Vec<&Measurement>> = BTreeMap::new();
+/// The lines of each device, engine and thread count, the largest setups first.
+fn setups(measurements: &[Measurement]) -> Vec<Vec<Measurement>> {
+    let mut setups: BTreeMap<(String, String, u32), Vec<Measurement>> = BTreeMap::new();
     for m in measurements {
         let engine = format!("{} {}", m.engine.name, m.engine.version);
-        setups.entry((m.device.id.clone(), engine, m.threads)).or_default().push(m);
+        setups.entry((m.device.id.clone(), engine, m.threads)).or_default().push(m.clone());
     }
-    let largest = setups.into_values().max_by_key(Vec::len).unwrap_or_default();
-    largest.into_iter().cloned().collect()
+    let mut setups: Vec<Vec<Measurement>> = setups.into_values().collect();
+    setups.sort_by_key(|lines| std::cmp::Reverse(lines.len()));
+    setups.truncate(MOST_SETUPS);
+    setups
 }
 
 /// Kernels that share a colour.
@@ -190,7 +215,7 @@ fn roof(ceilings: Ceilings, intensity: f64) -> f64 {
     (intensity * ceilings.stream_bytes_per_second).min(ceilings.matmul_flop_per_second)
 }
 
-fn plot(title: &str, kernels: &[&Kernel], ceilings: Ceilings) -> Plot {
+fn plot(title: String, kernels: &[&Kernel], ceilings: Ceilings) -> Plot {
     let ridge = ceilings.matmul_flop_per_second / ceilings.stream_bytes_per_second;
     let intensities = kernels.iter().map(|kernel| kernel.intensity).chain([ridge, 3.0 * ridge]);
     let x = Axis::log("FLOP per byte", intensities, |v| units::significant(v, 1));
@@ -239,7 +264,7 @@ fn plot(title: &str, kernels: &[&Kernel], ceilings: Ceilings) -> Plot {
         kernels.iter().map(|kernel| kernel.rate / roof(ceilings, kernel.intensity)).collect();
     let at = |q| units::or_none(quantile(&shares, q), units::percent);
     Plot {
-        title: title.into(),
+        title,
         description: format!(
             "{} kernels under a roof of {} and {}. Half of them reach {} of the roof or more, one \
              in ten {} or more.",

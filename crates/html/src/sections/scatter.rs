@@ -29,11 +29,13 @@ pub(crate) struct Pair {
 pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
     let main = main_hold_out(report);
     let (mut first, mut others) = (Vec::new(), Vec::new());
-    for (hold_out, phase) in panels(report) {
-        let cases = report.cases.iter();
-        let of_panel = cases.filter(|case| case.hold_out == hold_out && case.phase == phase);
-        let pairs: Vec<Pair> = of_panel.map(pair).collect();
+    for (hold_out, setup, phase) in panels(report) {
+        let of_panel = |case: &&ValidationCase| {
+            (case.hold_out, case.group.as_deref(), case.phase) == (hold_out, setup, phase)
+        };
+        let pairs: Vec<Pair> = report.cases.iter().filter(of_panel).map(pair).collect();
         let title = format!("{} · held out by {}", phase.name(), words::hold_out(hold_out));
+        let title = words::titled(title, setup);
         let plots = if Some(hold_out) == main { &mut first } else { &mut others };
         plots.push(plot(title, phase, &pairs));
     }
@@ -64,16 +66,17 @@ pub(crate) fn keys(phases: &[Phase]) -> Vec<(Key, String)> {
     keys
 }
 
-fn panels(report: &ValidationReport) -> Vec<(HoldOut, Phase)> {
-    let mut panels: Vec<(HoldOut, Phase)> = Vec::new();
+/// Hold-outs in their order, setups and phases within.
+fn panels(report: &ValidationReport) -> Vec<(HoldOut, Option<&str>, Phase)> {
+    let mut panels: Vec<(HoldOut, Option<&str>, Phase)> = Vec::new();
     for case in &report.cases {
-        if !panels.contains(&(case.hold_out, case.phase)) {
-            panels.push((case.hold_out, case.phase));
+        let panel = (case.hold_out, case.group.as_deref(), case.phase);
+        if !panels.contains(&panel) {
+            panels.push(panel);
         }
     }
-    // In the order of the hold-outs, phases beside each other.
     let order = |hold_out| report.cases.iter().position(|case| case.hold_out == hold_out);
-    panels.sort_by_key(|(hold_out, phase)| (order(*hold_out), *phase));
+    panels.sort_by_key(|(hold_out, setup, phase)| (order(*hold_out), *setup, *phase));
     panels
 }
 
@@ -168,7 +171,7 @@ fn case_sheet(cases: &[ValidationCase]) -> Sheet {
     );
     for case in cases {
         sheet.row([
-            case.model.clone(),
+            words::titled(case.model.clone(), case.group.as_deref()),
             case.quant.clone(),
             format!("{} {}", words::hold_out(case.hold_out), case.held_out),
             case.phase.name().into(),

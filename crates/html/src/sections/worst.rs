@@ -38,7 +38,7 @@ pub(crate) fn html(report: &ValidationReport) -> String {
     for (case, n) in rows {
         let alone = if n > 1 { format!(" (worst of {n})") } else { String::new() };
         sheet.row([
-            format!("{} {}", case.model, case.quant),
+            words::titled(format!("{} {}", case.model, case.quant), case.group.as_deref()),
             format!("{} {}", words::hold_out(case.hold_out), case.held_out),
             format!("{} of {}{alone}", case.phase.name(), words::pass(case.n_tokens, case.kv_len)),
             units::duration_ms(case.predicted_ms),
@@ -55,6 +55,7 @@ pub(crate) fn html(report: &ValidationReport) -> String {
 
 fn is_sibling(a: &ValidationCase, b: &ValidationCase) -> bool {
     a.hold_out == b.hold_out
+        && a.group == b.group
         && a.held_out == b.held_out
         && a.model == b.model
         && a.quant == b.quant
