@@ -117,6 +117,16 @@ impl Bench {
             .filter(|case| self.is_tested(case))
             .filter_map(|case| group_of(hold_out, case, frontier.as_ref()))
             .collect();
+        // Without its one length or depth the others would be those of mini-models alone.
+        let needs_two = matches!(hold_out, HoldOut::Length | HoldOut::Depth);
+        if needs_two && groups.len() < 2 {
+            warnings.push(format!(
+                "nothing to hold out by {} on {}: the judged models have a single one",
+                hold_out.name(),
+                self.header.device.id
+            ));
+            return found;
+        }
         for group in groups {
             match self.hold_out_group(hold_out, &group, frontier.as_ref(), warnings) {
                 Ok(more) => {
