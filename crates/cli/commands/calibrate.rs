@@ -142,6 +142,10 @@ fn refit(
     let default_id = || first.map(|m| format!("{}-candle-{}t", m.device.id, m.threads));
     let id = args.name.clone().or_else(default_id).unwrap_or_default();
     let calibration_file = job::calibration_file(args, &id)?;
+    if args.name.is_none() && args.out.is_none() && calibration_file.exists() {
+        let message = format!("{} exists", calibration_file.display());
+        return Err(Hinted::new(message, "say where to write with --name or --out").into());
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let input = FitInput {
         id,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use foretoken_fit::{compare_forms, validate};
+use foretoken_fit::{FitError, compare_forms, validate};
 use foretoken_html::validation_page;
 use foretoken_runner::tool_info;
 use foretoken_spec::{HoldOut, Measurement, Workload};
@@ -44,7 +44,14 @@ pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
     }
     let names = files.iter().map(|file| file.display().to_string()).collect();
     if args.compare_forms {
-        output.print(&compare_forms(&measurements, names)?)?;
+        let compared = compare_forms(&measurements, names).map_err(|error| match error {
+            FitError::Mixed { .. } => {
+                let message = "forms are compared on one machine, engine and thread count";
+                Hinted::new(message.to_owned(), "choose its files with --data").into()
+            }
+            other => anyhow::Error::from(other),
+        })?;
+        output.print(&compared)?;
         return Ok(Outcome::Good);
     }
     let mut hold_outs: Vec<HoldOut> = args.hold_out.iter().map(|&h| h.into()).collect();

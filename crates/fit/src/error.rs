@@ -35,7 +35,10 @@ pub enum FitError {
     #[error("holding out devices is not built in; hold out model, family, quant, length or depth")]
     HoldOutDevice,
     /// No case was left to hold out.
-    #[error("nothing to hold out by {0}: the data has a single value of it")]
+    #[error(
+        "nothing to hold out by {}: no judged model has another value of it; give more --data",
+        .0.replace('_', "-")
+    )]
     NothingToHoldOut(&'static str),
     /// A prediction was refused.
     #[error(transparent)]

@@ -122,7 +122,9 @@ pub fn measure_design(
         summary.session.loads_done += done.loads_done;
         summary.session.measurements += done.measurements;
         let seconds = engine.elapsed().saturating_sub(begun + spent).as_secs_f64();
-        summary.steps.push(step(&choice, sequence, seconds));
+        if done.measurements > 0 {
+            summary.steps.push(step(&choice, sequence, seconds));
+        }
         run.learn(&choice.candidate, seconds, kept);
         sequence += 1;
     }
@@ -204,7 +206,10 @@ fn residuals(calibration: &Calibration) -> BTreeMap<KernelClass, f64> {
     let of = |term: &foretoken_spec::TermFit| {
         Some((KernelClass::from_key(&term.class)?, term.residual_mdape))
     };
-    calibration.terms.iter().filter_map(of).collect()
+    // A class with hardly more rows than coefficients fits them whatever they are.
+    let is_told =
+        |term: &&foretoken_spec::TermFit| term.n_observations as usize >= 2 * term.features.len();
+    calibration.terms.iter().filter(is_told).filter_map(of).collect()
 }
 
 fn load_plan(mini: &MiniPlan, load: u32) -> LoadPlan {

@@ -564,5 +564,10 @@ fn is_alike(
     (known_type, known_path): (TensorType, KernelPath),
 ) -> bool {
     let same_blocks = wanted_type.block_len() == known_type.block_len();
-    wanted_path == known_path && (same_blocks || wanted_path == KernelPath::Tiled)
+    // Codebooks and ternary weights are unpacked by code of their own.
+    let is_plain =
+        |t: TensorType| !["IQ", "TQ", "MXFP", "NVFP"].iter().any(|p| t.name().starts_with(p));
+    wanted_path == known_path
+        && is_plain(wanted_type) == is_plain(known_type)
+        && (same_blocks || wanted_path == KernelPath::Tiled)
 }

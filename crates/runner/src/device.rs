@@ -74,7 +74,7 @@ fn microarchitecture(name: &str, cpuinfo: &str) -> String {
         (true, 0x17, _) => "zen2".into(),
         (true, 0x19, 0x10..=0x1f | 0x60..=0xaf) => "zen4".into(),
         (true, 0x19, _) => "zen3".into(),
-        (true, 0x1a, _) => "zen5".into(),
+        (true, 0x1a, 0x00..=0x2f | 0x40..=0x4f | 0x60..=0x7f) => "zen5".into(),
         _ => format!("family{family}-model{model}"),
     }
 }

@@ -114,7 +114,7 @@ impl WorkloadRun<'_> {
         Ok(Some(samples))
     }
 
-    /// Prefills the prompt at the workload's depth, once untimed; ends with it in the cache.
+    /// Prefills the prompt at the workload's depth, untimed until steady; ends with it in the cache.
     ///
     /// Untimed passes go on until two agree: the first makes the allocator grow to this prompt,
     /// and would be up to a fifth slower than the second in a small model.
