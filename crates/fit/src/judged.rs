@@ -157,7 +157,7 @@ pub(crate) fn reason(case: &Case, predicted: &PassPrediction) -> String {
         return format!("its own loads differ by {}", percent(noise));
     }
     if case.observation.load_medians.len() < 2 {
-        return "one load only, which may have been disturbed".into();
+        return "its one load may have been disturbed".into();
     }
     // Expected and seen seconds of each kernel class, and whose coefficients it borrows.
     let mut classes: BTreeMap<String, (f64, f64, Option<String>)> = BTreeMap::new();
@@ -186,9 +186,9 @@ pub(crate) fn reason(case: &Case, predicted: &PassPrediction) -> String {
             let (expected, seen, borrowed) = sum;
             let from = borrowed.as_ref().map_or(String::new(), |k| format!(", borrowed from {k}"));
             let (expected, seen) = (short(1e3 * expected), short(1e3 * seen));
-            format!("{class}: {expected} ms expected, {seen} seen{from}")
+            format!("{class} took {seen} ms, {expected} expected{from}")
         }
-        _ => "spread over many kernels".into(),
+        _ => "many kernels are a little off".into(),
     }
 }
 

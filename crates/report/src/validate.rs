@@ -222,9 +222,11 @@ fn short(baseline: &str) -> &str {
 fn worst_sheet(cases: &[ValidationCase]) -> Sheet {
     let mut worst: Vec<&ValidationCase> = cases.iter().collect();
     worst.sort_by(|a, b| b.error.abs().total_cmp(&a.error.abs()));
+    worst.truncate(WORST_CASES);
     let mut sheet = Sheet::new(
         format!("worst of {} cases", cases.len()),
         &[
+            ">no.",
             "held out",
             "model",
             "quant",
@@ -234,11 +236,14 @@ fn worst_sheet(cases: &[ValidationCase]) -> Sheet {
             ">predicted ms",
             ">observed ms",
             ">error",
-            "likely because",
         ],
     );
-    for case in worst.into_iter().take(WORST_CASES) {
+    // Reasons are sentences, and often those of several cases: they stand below.
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for (index, case) in worst.into_iter().enumerate() {
+        let number = (index + 1).to_string();
         sheet.row([
+            number.clone(),
             hold_out_name(case.hold_out),
             case.model.clone(),
             case.quant.clone(),
@@ -248,8 +253,14 @@ fn worst_sheet(cases: &[ValidationCase]) -> Sheet {
             units::ms(case.predicted_ms),
             units::ms(case.observed_ms),
             units::signed_percent(case.error),
-            case.reason.clone(),
         ]);
+        match reasons.iter_mut().find(|(reason, _)| *reason == case.reason) {
+            Some((_, numbers)) => numbers.push(number),
+            None => reasons.push((&case.reason, vec![number])),
+        }
+    }
+    for (reason, numbers) in reasons {
+        sheet.note(format!("{}: likely because {reason}", numbers.join(", ")));
     }
     sheet
 }
