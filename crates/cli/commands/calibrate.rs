@@ -78,8 +78,7 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
         warnings,
         ..summary(&calibration, &job.calibration_file, &job.dataset_file, begun)
     };
-    let lines = read_measurements(&job.dataset_file)?.measurements;
-    write_report(args, &report, &calibration, &lines, output)?;
+    write_report(args, &report, &calibration, &job.dataset_file, output)?;
     output.print(&Calibrated { report, explain: args.explain })?;
     Ok(Outcome::Good)
 }
@@ -89,11 +88,12 @@ fn write_report(
     args: &CalibrateArgs,
     report: &CalibrateReport,
     calibration: &Calibration,
-    lines: &[Measurement],
+    dataset: &Path,
     output: &Output,
 ) -> anyhow::Result<()> {
     let Some(path) = &args.report else { return Ok(()) };
-    let page = calibration_page(report, calibration, lines, env!("CARGO_PKG_VERSION"))?;
+    let lines = read_measurements(dataset)?.measurements;
+    let page = calibration_page(report, calibration, &lines, env!("CARGO_PKG_VERSION"))?;
     write_page(path, &page, output)
 }
 
@@ -163,7 +163,7 @@ fn refit(
     let text = serde_json::to_string_pretty(&calibration)? + "\n";
     write_atomic(&calibration_file, text.as_bytes())?;
     let report = summary(&calibration, &calibration_file, file, begun);
-    write_report(args, &report, &calibration, &dataset.measurements, output)?;
+    write_report(args, &report, &calibration, file, output)?;
     output.print(&Calibrated { report, explain: false })?;
     Ok(Outcome::Good)
 }
@@ -187,7 +187,6 @@ fn measure(
     let mut keeper = FileKeeper { lines, progress: &progress, title: "measuring", n_kept: 0 };
     let settings = DesignSettings {
         budget: job.budget,
-        schemes: job.schemes.clone(),
         session: format!("calibrate-{}", job.time),
         tool: job.tool.clone(),
         seed: SEED,

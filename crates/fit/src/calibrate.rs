@@ -7,14 +7,14 @@ use foretoken_observe::{noise_floor, observations};
 use foretoken_predict::Predictor;
 use foretoken_spec::{
     Allocator, Backend, Calibration, Ceilings, DatasetRef, HeldOutError, Measurement, Phase,
-    SCHEMA_VERSION, Tier, ToolInfo,
+    SCHEMA_VERSION, TermFit, Tier, ToolInfo,
 };
 use foretoken_stats::{bootstrap_std_error, median};
 
 use crate::FitError;
 use crate::intervals::{Residual, borrowed_half_widths, interval};
 use crate::rows::{Case, Row, cases};
-use crate::terms::{Term, fit_terms};
+use crate::terms::{Term, anchors, fit_terms};
 
 /// Bootstrap draws behind each standard error.
 const N_RESAMPLES: usize = 100;
@@ -48,11 +48,7 @@ impl FitInput {
 /// # Errors
 /// No measurements, measurements of several devices or of another engine, none with kernel times.
 pub fn fit(measurements: &[Measurement], input: FitInput) -> Result<Calibration, FitError> {
-    let first = measurements.first().ok_or(FitError::Empty)?;
-    if let Some(other) = measurements.iter().find(|m| setup(m) != setup(first)) {
-        return Err(FitError::Mixed { first: setup(first), other: setup(other) });
-    }
-    require_known_engine(first)?;
+    let first = one_setup(measurements)?;
     let engine = EngineProfile::candle(&first.device);
     let cases = cases(observations(measurements), &engine);
     let all: Vec<&Case> = cases.iter().collect();
@@ -69,14 +65,13 @@ pub fn fit(measurements: &[Measurement], input: FitInput) -> Result<Calibration,
 ///
 /// # Errors
 /// As [`fit`].
-pub fn fit_kernels(measurements: &[Measurement], tool: &ToolInfo) -> Result<Calibration, FitError> {
-    let first = measurements.first().ok_or(FitError::Empty)?;
-    require_known_engine(first)?;
+pub fn fit_kernels(measurements: &[Measurement]) -> Result<Calibration, FitError> {
+    let first = one_setup(measurements)?;
     let engine = EngineProfile::candle(&first.device);
     let cases = cases(observations(measurements), &engine);
     let all: Vec<&Case> = cases.iter().collect();
     let mut calibration =
-        empty(first, FitInput::unsaved(tool.clone()), ceilings(measurements, &cases));
+        empty(first, FitInput::unsaved(first.tool.clone()), ceilings(measurements, &cases));
     fit_without_intervals(&mut calibration, &all, &|_| true)?;
     Ok(calibration)
 }
@@ -96,6 +91,16 @@ fn disturbance(measurements: &[Measurement]) -> Option<String> {
             100.0 * share
         )
     })
+}
+
+/// The first line; all must be of its device, engine and build, which must be known.
+pub(crate) fn one_setup(measurements: &[Measurement]) -> Result<&Measurement, FitError> {
+    let first = measurements.first().ok_or(FitError::Empty)?;
+    if let Some(other) = measurements.iter().find(|m| setup(m) != setup(first)) {
+        return Err(FitError::Mixed { first: setup(first), other: setup(other) });
+    }
+    require_known_engine(first)?;
+    Ok(first)
 }
 
 /// Refuses lines whose engine or backend this version has no profile of.
@@ -176,11 +181,10 @@ fn fit_without_intervals(
         return Err(FitError::NoKernels);
     }
     calibration.terms = terms.iter().map(|term| term.describe(rows(), None)).collect();
-    calibration.corrections = Vec::new();
     Ok(())
 }
 
-/// Adds standard errors to the terms, by a bootstrap over models.
+/// Adds to the terms standard errors, by a bootstrap over models, and anchors.
 fn describe_terms(calibration: &mut Calibration, cases: &[&Case]) {
     let models: Vec<&str> = {
         let set: BTreeSet<&str> = cases.iter().map(|case| case.group()).collect();
@@ -206,7 +210,9 @@ fn describe_terms(calibration: &mut Calibration, cases: &[&Case]) {
             let rows = drawn.iter().flat_map(|group| &groups[*group]).copied();
             fit_terms(rows).pop().map(|term| term.coefficients)
         });
-        described.push(term.describe(all(), errors.as_ref()));
+        let of_class: Vec<&Row> = all().filter(|row| row.cost.class == term.class).collect();
+        let term_fit = term.describe(all(), errors.as_ref());
+        described.push(TermFit { anchors: anchors(&of_class), ..term_fit });
         n_inseparable += term.collinear.len();
     }
     if n_inseparable > 0 {

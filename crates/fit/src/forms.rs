@@ -13,7 +13,7 @@ use foretoken_spec::{Ceilings, FormComparison, FormError, Measurement, Phase, SC
 use foretoken_stats::{ErrorInput, median, summarise};
 
 use crate::FitError;
-use crate::calibrate::{ceilings, require_known_engine, setup};
+use crate::calibrate::{ceilings, one_setup, setup};
 use crate::rows::{Case, Row, cases};
 use crate::solver::{non_negative_least_squares, relative};
 use crate::terms::fit_terms;
@@ -77,11 +77,7 @@ pub fn compare_forms(
     measurements: &[Measurement],
     data: Vec<String>,
 ) -> Result<FormComparison, FitError> {
-    let first = measurements.first().ok_or(FitError::Empty)?;
-    require_known_engine(first)?;
-    if let Some(other) = measurements.iter().find(|m| setup(m) != setup(first)) {
-        return Err(FitError::Mixed { first: setup(first), other: setup(other) });
-    }
+    let first = one_setup(measurements)?;
     let engine = foretoken_cost::EngineProfile::candle(&first.device);
     let plain = cases(observations(measurements), &engine);
     let steady = cases(observations(&without_drift(measurements)), &engine);

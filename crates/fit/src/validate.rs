@@ -112,10 +112,6 @@ impl Bench {
     fn hold_out(&self, hold_out: HoldOut, warnings: &mut Vec<String>) -> HeldOut {
         let mut found = HeldOut::default();
         let frontier = self.frontier();
-        // Without one group beside the tested ones there is nothing to learn from.
-        if hold_out == HoldOut::Frontier && frontier.is_none() {
-            return found;
-        }
         let groups: BTreeSet<String> = self
             .cases
             .iter()

@@ -22,8 +22,6 @@ use crate::{ExpectedTimes, Keeper};
 pub struct DesignSettings {
     /// Time for measuring.
     pub budget: Duration,
-    /// Quantizations to cover.
-    pub schemes: Vec<QuantScheme>,
     /// Name of the session on every line.
     pub session: String,
     /// Who measures.
@@ -95,7 +93,7 @@ pub fn measure_design(
 ) -> Result<DesignSummary, RunError> {
     let begun = engine.elapsed();
     let expected = ExpectedTimes::new(EngineProfile::candle(engine.device()), engine.reference());
-    let mut run = Run { settings, expected, lines: already.to_vec(), took: BTreeMap::new() };
+    let mut run = Run { expected, lines: already.to_vec(), took: BTreeMap::new() };
     let mut draw = SplitMix64::new(settings.seed);
     let mut summary = DesignSummary::default();
     let mut sequence = already.iter().map(|m| m.sequence + 1).max().unwrap_or(0);
@@ -145,18 +143,17 @@ fn step(choice: &Choice, sequence: u32, seconds: f64) -> DesignStep {
 }
 
 /// What is known while a design runs.
-struct Run<'a> {
-    settings: &'a DesignSettings,
+struct Run {
     expected: ExpectedTimes,
     lines: Vec<Measurement>,
     /// Wall time over expected wall time of the loads of each kind.
     took: BTreeMap<&'static str, Vec<f64>>,
 }
 
-impl Run<'_> {
+impl Run {
     fn choose(&self, design: &Design, left: Duration, draw: &mut SplitMix64) -> Option<Choice> {
         // Nothing measured, or an engine that cannot be fitted: the guesses serve.
-        let fitted = fit_kernels(&self.lines, &self.settings.tool).ok();
+        let fitted = fit_kernels(&self.lines).ok();
         let predictor = fitted.as_ref().and_then(|fitted| Predictor::new(fitted).ok());
         let seconds = |op: &OpCost| {
             let guess = self.expected.operation(op).max(f64::MIN_POSITIVE);

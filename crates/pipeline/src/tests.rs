@@ -96,13 +96,7 @@ fn design() -> Design {
 }
 
 fn measured(budget: Duration) -> Vec<Measurement> {
-    let settings = DesignSettings {
-        budget,
-        schemes: default_schemes(),
-        session: "s".into(),
-        tool: tool(),
-        seed: 1,
-    };
+    let settings = DesignSettings { budget, session: "s".into(), tool: tool(), seed: 1 };
     let mut keeper = Memory::default();
     measure_design(&mut mock_engine(), &design(), &settings, &[], &mut keeper, &|| false).unwrap();
     // The planted times follow candle's profile; a fit refuses engines that it does not know.
@@ -234,7 +228,6 @@ fn an_interrupted_design_goes_on_where_it_stopped() {
     let first: Vec<Measurement> = all[..7].to_vec();
     let settings = DesignSettings {
         budget: Duration::from_secs(150),
-        schemes: default_schemes(),
         session: "s".into(),
         tool: tool(),
         seed: 1,

@@ -127,16 +127,11 @@ impl Design {
         })
     }
 
-    /// Expected relative error of the targets.
-    pub fn expected_error(&self, state: &State<'_>) -> f64 {
-        self.known(state).expected_variance().0.sqrt()
-    }
-
     /// What the loads done so far say.
     fn known(&self, state: &State<'_>) -> Information {
         let gradients: Vec<(Gradient, f64)> =
             self.targets.iter().map(|t| (gradient(&t.ops, state.seconds), t.weight)).collect();
-        let mut information = Information::new(gradients, &self.typical(state));
+        let mut information = Information::new(&gradients, &self.typical(state));
         let mut seen: Vec<(&str, Workload)> = Vec::new();
         for candidate in &self.candidates {
             for (workload, ops) in &candidate.passes {

@@ -12,7 +12,6 @@
 //! Donev and Tobias, *Optimum Experimental Designs*, 2007, chapter 10).
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 use foretoken_cost::{KernelClass, OpCost};
 
@@ -42,64 +41,79 @@ pub(crate) fn gradient(ops: &[OpCost], seconds: &dyn Fn(&OpCost) -> f64) -> Grad
     sum
 }
 
-/// Covariances of the coefficients of every class that is aimed at.
+type Matrix = Vec<Vec<f64>>;
+
+/// What is known of the coefficients of every class that is aimed at.
 #[derive(Debug, Clone)]
 pub(crate) struct Information {
-    covariance: BTreeMap<KernelClass, Vec<Vec<f64>>>,
-    /// Gradients of the passes aimed at, with their share of the weight.
-    targets: Rc<Vec<(Gradient, f64)>>,
+    classes: BTreeMap<KernelClass, Known>,
+}
+
+/// One class.
+#[derive(Debug, Clone)]
+struct Known {
+    /// Covariance `P` of the coefficients.
+    covariance: Matrix,
+    /// Weighted mean of `g gᵀ` over the targets: the mean of `gᵀ P g` is the sum of its elements
+    /// times those of `P`.
+    moment: Matrix,
 }
 
 impl Information {
     /// Nothing is known but the prior, which is scaled by typical rows of each class.
-    pub fn new(targets: Vec<(Gradient, f64)>, typical: &BTreeMap<KernelClass, Vec<f64>>) -> Self {
-        let prior = |scale: &Vec<f64>| -> Vec<Vec<f64>> {
-            let n = scale.len();
-            let variance = |j: usize| if scale[j] > 0.0 { scale[j].powi(-2) } else { 0.0 };
-            (0..n)
-                .map(|i| (0..n).map(|j| if i == j { variance(j) } else { 0.0 }).collect())
-                .collect()
+    pub fn new(targets: &[(Gradient, f64)], typical: &BTreeMap<KernelClass, Vec<f64>>) -> Self {
+        let total: f64 = targets.iter().map(|(_, weight)| weight).sum();
+        let moment = |class: &KernelClass, n: usize| {
+            let mut moment: Option<Matrix> = None;
+            for (target, weight) in targets {
+                let Some(g) = target.get(class).filter(|g| g.len() == n) else { continue };
+                let sum = moment.get_or_insert_with(|| vec![vec![0.0; n]; n]);
+                add_product(sum, g, weight / total);
+            }
+            moment
         };
-        let is_wanted = |class: &KernelClass| targets.iter().any(|(t, _)| t.contains_key(class));
-        let covariance = typical
-            .iter()
-            .filter(|(class, _)| is_wanted(class))
-            .map(|(class, scale)| (*class, prior(scale)))
-            .collect();
-        Self { covariance, targets: Rc::new(targets) }
+        let known = |(class, scale): (&KernelClass, &Vec<f64>)| {
+            let moment = moment(class, scale.len())?;
+            Some((*class, Known { covariance: prior(scale), moment }))
+        };
+        Self { classes: typical.iter().filter_map(known).collect() }
     }
 
     /// Adds a row of a class with this weight (one over its variance; negative takes one away).
     pub fn add(&mut self, class: &KernelClass, row: &[f64], weight: f64) {
-        let Some(covariance) = self.covariance.get_mut(class) else { return };
+        let Some(Known { covariance, .. }) = self.classes.get_mut(class) else { return };
         if row.len() != covariance.len() || !row.iter().all(|x| x.is_finite()) {
             return;
         }
         let product: Vec<f64> = covariance.iter().map(|line| dot(line, row)).collect();
         let scale = weight / (1.0 + weight * dot(&product, row));
-        for (line, left) in covariance.iter_mut().zip(&product) {
-            for (value, right) in line.iter_mut().zip(&product) {
-                *value -= scale * left * right;
-            }
-        }
+        add_product(covariance, &product, -scale);
     }
 
     /// Mean over the targets of the expected variance of their time, and by class.
     pub fn expected_variance(&self) -> (f64, BTreeMap<KernelClass, f64>) {
-        let mut by_class: BTreeMap<KernelClass, f64> = BTreeMap::new();
-        let sum: f64 = self.targets.iter().map(|(_, weight)| weight).sum();
-        for (target, weight) in self.targets.iter() {
-            for (class, g) in target {
-                let Some(covariance) = self.covariance.get(class) else { continue };
-                if g.len() != covariance.len() {
-                    continue;
-                }
-                let variance: f64 =
-                    covariance.iter().zip(g).map(|(line, gi)| gi * dot(line, g)).sum();
-                *by_class.entry(*class).or_default() += variance.max(0.0) * weight / sum;
-            }
-        }
+        let variance = |known: &Known| -> f64 {
+            known.covariance.iter().zip(&known.moment).map(|(p, g)| dot(p, g)).sum()
+        };
+        let by_class: BTreeMap<KernelClass, f64> =
+            self.classes.iter().map(|(class, known)| (*class, variance(known))).collect();
         (by_class.values().sum(), by_class)
+    }
+}
+
+/// Each feature makes up a typical row by 0 ± 100 %.
+fn prior(scale: &[f64]) -> Matrix {
+    let variance = |j: usize| if scale[j] > 0.0 { scale[j].powi(-2) } else { 0.0 };
+    let element = |i: usize, j: usize| if i == j { variance(j) } else { 0.0 };
+    (0..scale.len()).map(|i| (0..scale.len()).map(|j| element(i, j)).collect()).collect()
+}
+
+/// `matrix += weight · v vᵀ`.
+fn add_product(matrix: &mut Matrix, v: &[f64], weight: f64) {
+    for (line, left) in matrix.iter_mut().zip(v) {
+        for (value, right) in line.iter_mut().zip(v) {
+            *value += weight * left * right;
+        }
     }
 }
 
@@ -116,7 +130,7 @@ mod tests {
 
     fn information() -> Information {
         let targets = vec![(Gradient::from([(CLASS(), vec![0.5, 0.5])]), 2.0)];
-        Information::new(targets, &BTreeMap::from([(CLASS(), vec![1.0, 1.0])]))
+        Information::new(&targets, &BTreeMap::from([(CLASS(), vec![1.0, 1.0])]))
     }
 
     #[test]

@@ -121,16 +121,17 @@ fn wanted_types(schemes: &[QuantScheme]) -> Vec<TensorType> {
     types
 }
 
-fn plan(
-    &(name, hidden_size, n_heads, n_kv_heads, intermediate_size, vocab_size): &MiniShape,
-    kind: &Kind,
-    types: &[TensorType],
-    engine: &EngineProfile,
-    streamed_bytes: u64,
-) -> MiniPlan {
-    let mut shape = ModelShape {
+/// `(hidden, heads, kv_heads, intermediate, vocab)`.
+pub(crate) type Widths = (u32, u32, u32, u32, u32);
+
+/// A `llama` of these widths; the head width is hidden / heads.
+pub(crate) fn llama_shape(
+    n_layers: u32,
+    (hidden_size, n_heads, n_kv_heads, intermediate_size, vocab_size): Widths,
+) -> ModelShape {
+    ModelShape {
         architecture: "llama".into(),
-        n_layers: types.len() as u32,
+        n_layers,
         hidden_size,
         n_heads,
         n_kv_heads,
@@ -143,7 +144,18 @@ fn plan(
         rope_freq_base: 10_000.0,
         rms_norm_eps: 1e-5,
         details: foretoken_spec::ShapeDetails::default(),
-    };
+    }
+}
+
+fn plan(
+    &(name, hidden_size, n_heads, n_kv_heads, intermediate_size, vocab_size): &MiniShape,
+    kind: &Kind,
+    types: &[TensorType],
+    engine: &EngineProfile,
+    streamed_bytes: u64,
+) -> MiniPlan {
+    let widths = (hidden_size, n_heads, n_kv_heads, intermediate_size, vocab_size);
+    let mut shape = llama_shape(types.len() as u32, widths);
     let build = |shape: &ModelShape| {
         mixed_model(&format!("mini-{name}-{}", kind.name), &format!("mini-{name}"), shape, types)
     };

@@ -2,7 +2,9 @@
 
 use foretoken_cost::{EngineProfile, OpCost, pass_cost};
 use foretoken_gguf::mix;
-use foretoken_spec::{ModelShape, ModelSource, Pass, QuantScheme, ShapeDetails};
+use foretoken_spec::{ModelSource, Pass, QuantScheme};
+
+use crate::minis::{Widths, llama_shape};
 
 /// One pass of a model that somebody may ask for.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,9 +15,8 @@ pub struct TargetPass {
     pub weight: f64,
 }
 
-/// `(hidden, heads, kv_heads, intermediate, vocab)` of models of 0.1 to 8 billion parameters: the
-/// widths, head shapes and vocabularies that people run.
-const SHAPES: &[(u32, u32, u32, u32, u32)] = &[
+/// Models of 0.1 to 8 billion parameters: the widths, head shapes and vocabularies that people run.
+const SHAPES: &[Widths] = &[
     (576, 9, 3, 1536, 49152),
     (896, 14, 2, 4864, 151_936),
     (960, 15, 5, 2560, 49152),
@@ -55,23 +56,8 @@ fn weight(scheme: QuantScheme) -> f64 {
 /// The passes of the target shapes in these quantizations on this engine.
 pub fn targets(schemes: &[QuantScheme], engine: &EngineProfile) -> Vec<TargetPass> {
     let mut found = Vec::new();
-    for &(hidden_size, n_heads, n_kv_heads, intermediate_size, vocab_size) in SHAPES {
-        let shape = ModelShape {
-            architecture: "llama".into(),
-            n_layers: LAYERS,
-            hidden_size,
-            n_heads,
-            n_kv_heads,
-            head_dim: hidden_size / n_heads,
-            intermediate_size,
-            vocab_size,
-            context_length: 4096,
-            tied_embeddings: false,
-            rope_freqs: false,
-            rope_freq_base: 10_000.0,
-            rms_norm_eps: 1e-5,
-            details: ShapeDetails::default(),
-        };
+    for &widths in SHAPES {
+        let shape = llama_shape(LAYERS, widths);
         for &scheme in schemes {
             let model =
                 mix::quantized_spec("target", "target", ModelSource::Mini, shape.clone(), scheme);

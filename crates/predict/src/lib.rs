@@ -4,7 +4,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod anchor;
 mod answer;
+mod explain;
 mod predictor;
 mod prepared;
 mod tally;

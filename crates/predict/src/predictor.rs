@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 
 use foretoken_cost::{
-    AttentionForm, EngineProfile, Feature, KernelClass, KernelPath, OpCost, Regime, UnknownKvType,
-    attention_cost, batch_cost, sampling_cost,
+    AttentionForm, EngineProfile, Feature, KernelClass, OpCost, UnknownKvType, attention_cost,
+    batch_cost, sampling_cost,
 };
-use foretoken_spec::{
-    Calibration, Estimate, MeasuredKernel, ModelSpec, NearestKernel, OpKind, OpTerm, Pass, Phase,
-    TensorType, Tier,
-};
+use foretoken_spec::{Calibration, Estimate, ModelSpec, OpKind, Pass, Phase, Tier};
 
+use crate::anchor::Anchor;
 use crate::tally::{Borrowing, NOTABLE_SHARE, Tally, distance, is_notable};
 
 /// Why a prediction is refused: nothing anchors it.
@@ -59,33 +57,6 @@ pub struct OpSeconds {
     pub(crate) anchor: Anchor,
 }
 
-/// What a kernel class stands on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Anchor {
-    /// Class whose coefficients are used.
-    pub class: KernelClass,
-    /// Whose they are.
-    pub borrowing: Borrowing,
-    /// Bytes of the class for one byte of the kernel: a kernel that computes more than it reads
-    /// takes as long for each weight, however small it is stored.
-    pub weight_bytes_factor: f64,
-}
-
-impl Anchor {
-    fn own(class: KernelClass) -> Self {
-        Self { class, borrowing: Borrowing::Own, weight_bytes_factor: 1.0 }
-    }
-
-    /// The operation as the class would see it.
-    pub fn stand_in(&self, op: &OpCost) -> OpCost {
-        if self.weight_bytes_factor == 1.0 {
-            return *op;
-        }
-        let features = op.features.scaled(Feature::WeightBytes, self.weight_bytes_factor);
-        OpCost { features, ..*op }
-    }
-}
-
 /// Time of one pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PassPrediction {
@@ -111,14 +82,14 @@ pub struct PassPrediction {
 pub struct Predictor<'a> {
     calibration: &'a Calibration,
     engine: EngineProfile,
-    terms: BTreeMap<KernelClass, Vec<Coefficient>>,
+    pub(crate) terms: BTreeMap<KernelClass, Vec<Coefficient>>,
 }
 
 /// One coefficient as a prediction needs it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Coefficient {
-    feature: Feature,
-    seconds_per_unit: f64,
+    pub feature: Feature,
+    pub seconds_per_unit: f64,
     /// Smallest and largest value per call that was measured.
     range: [f64; 2],
 }
@@ -297,61 +268,6 @@ impl<'a> Predictor<'a> {
         Estimate::log_interval(seconds, widened, fit.level)
     }
 
-    /// The sum that the time of an operation is.
-    pub(crate) fn summands(&self, phase: Phase, op: &OpSeconds) -> Vec<OpTerm> {
-        // Softmax and draw are outside the forward pass that a correction is of.
-        let is_forward = !matches!(op.cost.op, OpKind::Softmax | OpKind::Sampling);
-        let scale = if is_forward { self.correction(phase) } else { 1.0 };
-        let stand_in = op.anchor.stand_in(&op.cost);
-        let coefficients = self.coefficients(&op.class);
-        stand_in
-            .features
-            .iter()
-            .enumerate()
-            .map(|(index, (feature, value))| {
-                let known = coefficient(coefficients, index, *feature);
-                let coefficient = scale * known.map_or(0.0, |c| c.seconds_per_unit);
-                OpTerm {
-                    feature: feature.name().into(),
-                    value: *value,
-                    coefficient,
-                    unit: feature.coefficient_unit().into(),
-                    ms: 1e3 * coefficient * value,
-                }
-            })
-            .collect()
-    }
-
-    /// The kernel that was measured nearest to an operation: the one whose features per call
-    /// differ least, by the largest of their ratios.
-    pub(crate) fn nearest(&self, op: &OpSeconds) -> Option<NearestKernel> {
-        let key = op.class.key();
-        let term = self.calibration.terms.iter().find(|term| term.class == key)?;
-        let stand_in = op.anchor.stand_in(&op.cost);
-        let calls = f64::from(stand_in.calls.max(1));
-        let ratio = |kernel: &MeasuredKernel| {
-            let pairs = stand_in.features.iter().zip(&kernel.features);
-            pairs
-                .filter(|((_, asked), known)| *asked > 0.0 && **known > 0.0)
-                .map(|((_, asked), known)| distance(asked / calls / known))
-                .fold(1.0, f64::max)
-        };
-        let nearest = term.anchors.iter().min_by(|a, b| ratio(a).total_cmp(&ratio(b)))?;
-        let fitted: f64 = term
-            .features
-            .iter()
-            .zip(&nearest.features)
-            .map(|(f, value)| f.coefficient * value)
-            .sum();
-        Some(NearestKernel {
-            model: nearest.model.clone(),
-            op: nearest.op.clone(),
-            pass: nearest.pass,
-            ratio: ratio(nearest),
-            residual: fitted / nearest.seconds - 1.0,
-        })
-    }
-
     /// What lies far outside the measured ranges, as a sentence.
     fn extrapolation(&self, ops: &[OpSeconds], total: f64) -> Option<String> {
         let mut notable: Vec<(&OpSeconds, Feature, f64)> = Vec::new();
@@ -422,56 +338,6 @@ impl<'a> Predictor<'a> {
     pub(crate) fn coefficients(&self, class: &KernelClass) -> &[Coefficient] {
         self.terms.get(class).map_or(&[][..], Vec::as_slice)
     }
-
-    /// The class itself, or the measured relative that stands in for it: the same operation and
-    /// regime, and the nearest kernel and number of bits.
-    pub(crate) fn anchor(&self, class: &KernelClass) -> Option<Anchor> {
-        if self.terms.contains_key(class) {
-            return Some(Anchor::own(*class));
-        }
-        let Some(wanted) = class.matmul else {
-            let other = KernelClass { beside_gemm: !class.beside_gemm, ..*class };
-            let near = Anchor { borrowing: Borrowing::Near, ..Anchor::own(other) };
-            return self.terms.contains_key(&other).then_some(near);
-        };
-        let (_, class, known) = self
-            .terms
-            .keys()
-            .filter(|known| known.op == class.op && known.regime == class.regime)
-            .filter_map(|known| {
-                let matmul = known.matmul?;
-                Some((unlikeness(wanted, matmul, class.regime), *known, matmul))
-            })
-            .min_by(|a, b| a.0.total_cmp(&b.0))?;
-        let is_near = is_alike(wanted, known);
-        Some(Anchor {
-            class,
-            borrowing: if is_near { Borrowing::Near } else { Borrowing::Far },
-            weight_bytes_factor: self.weight_bytes_factor(wanted, known, &class),
-        })
-    }
-
-    /// Bytes of `known` that take as long as one byte of `wanted`, in one-row kernels: where the
-    /// known kernel is held up by memory, one; where it is held up by arithmetic, as many as hold
-    /// the same weights, but never faster than memory.
-    fn weight_bytes_factor(
-        &self,
-        wanted: (TensorType, KernelPath),
-        known: (TensorType, KernelPath),
-        class: &KernelClass,
-    ) -> f64 {
-        let of = |c: &&Coefficient| c.feature == Feature::WeightBytes && c.seconds_per_unit > 0.0;
-        let coefficient = self.coefficients(class).iter().find(of);
-        let Some(rate) = coefficient.map(|c| 1.0 / c.seconds_per_unit) else { return 1.0 };
-        let peak = self.calibration.ceilings.stream_bytes_per_second;
-        if class.regime == Regime::ManyRows || rate >= MEMORY_BOUND * peak {
-            return 1.0;
-        }
-        let bytes = |(tensor_type, path)| {
-            self.engine.executed_bytes(tensor_type, path, WEIGHTS_COMPARED) as f64
-        };
-        (bytes(known) / bytes(wanted)).max(rate / peak)
-    }
 }
 
 /// A half-width in log space, stretched by how far a pass lies outside the measured ranges.
@@ -495,7 +361,7 @@ pub(crate) fn evaluate(coefficients: &[Coefficient], cost: &OpCost) -> (f64, f64
 }
 
 /// The coefficient of a feature: as a rule in the place that the operation has it in.
-fn coefficient(
+pub(crate) fn coefficient(
     coefficients: &[Coefficient],
     index: usize,
     feature: Feature,
@@ -523,51 +389,4 @@ pub(crate) fn farthest(coefficients: &[Coefficient], cost: &OpCost) -> Option<(F
             (known.seconds_per_unit > 0.0).then_some((*feature, ratio))
         })
         .max_by(|a, b| distance(a.1).total_cmp(&distance(b.1)))
-}
-
-/// Share of the highest streaming rate from which a kernel is held up by memory.
-const MEMORY_BOUND: f64 = 0.7;
-/// Whole blocks of every tensor type, to compare how many bytes they take.
-const WEIGHTS_COMPARED: u64 = 1 << 16;
-
-/// How little one matmul kernel says about another: the log-ratio of their bits, plus a penalty
-/// for other blocks, where stored rows are read one by one, and for another kernel. With one row
-/// both stream weights, so that tiles and stored rows are close; with many rows they are not, and
-/// scalar code never is.
-fn unlikeness(
-    (wanted_type, wanted_path): (TensorType, KernelPath),
-    (known_type, known_path): (TensorType, KernelPath),
-    regime: Regime,
-) -> f64 {
-    let bits = (known_type.bits_per_weight() / wanted_type.bits_per_weight()).ln().abs();
-    let is_row_dot = wanted_path == KernelPath::RowDot || known_path == KernelPath::RowDot;
-    let same_blocks = wanted_type.block_len() == known_type.block_len();
-    let blocks = match (same_blocks, is_row_dot) {
-        (true, _) => 0.0,
-        (false, true) => 2.0,
-        (false, false) => 0.3,
-    };
-    let is_vector = |p| matches!(p, KernelPath::Tiled | KernelPath::Amx | KernelPath::RowDot);
-    let kernel = match regime {
-        _ if wanted_path == known_path => 0.0,
-        Regime::OneRow if is_vector(wanted_path) && is_vector(known_path) => 0.5,
-        Regime::ManyRows if is_vector(wanted_path) && is_vector(known_path) => 3.0,
-        _ => 20.0,
-    };
-    bits + blocks + kernel
-}
-
-/// Whether two types are multiplied by the same kind of code: the same kernel and, where stored
-/// rows are read one by one, the same blocks.
-fn is_alike(
-    (wanted_type, wanted_path): (TensorType, KernelPath),
-    (known_type, known_path): (TensorType, KernelPath),
-) -> bool {
-    let same_blocks = wanted_type.block_len() == known_type.block_len();
-    // Codebooks and ternary weights are unpacked by code of their own.
-    let is_plain =
-        |t: TensorType| !["IQ", "TQ", "MXFP", "NVFP"].iter().any(|p| t.name().starts_with(p));
-    wanted_path == known_path
-        && is_plain(wanted_type) == is_plain(known_type)
-        && (same_blocks || wanted_path == KernelPath::Tiled)
 }

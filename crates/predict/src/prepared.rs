@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use foretoken_cost::{AttentionForm, KernelClass, OpCost, PreparedCost, Regime};
 use foretoken_spec::{Estimate, ModelSpec, Pass, Tier, Workload};
 
+use crate::anchor::Anchor;
 use crate::answer::{end_to_end, with_extra_ms};
-use crate::predictor::{Anchor, Coefficient, evaluate, farthest};
+use crate::predictor::{Coefficient, evaluate, farthest};
 use crate::tally::Tally;
 use crate::{PredictError, Predictor};
 
