@@ -8,10 +8,13 @@
 
 mod baselines;
 mod calibrate;
+mod energy;
 mod error;
 mod forms;
+mod held_out;
 mod intervals;
 mod judged;
+mod loading;
 mod rows;
 mod solver;
 mod terms;

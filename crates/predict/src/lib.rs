@@ -6,7 +6,9 @@
 
 mod anchor;
 mod answer;
+mod energy;
 mod explain;
+mod loading;
 mod predictor;
 mod prepared;
 mod tally;
@@ -14,5 +16,7 @@ mod tally;
 mod tests;
 
 pub use answer::{Asked, predict};
+pub use energy::energy_from_power;
+pub use loading::cold_load;
 pub use predictor::{OpSeconds, PassPrediction, PredictError, Predictor, stretched};
 pub use prepared::{PassEstimate, PreparedModel, PreparedTokens, RequestEstimate};

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod calibrate;
+mod energy;
 #[cfg(test)]
 mod golden;
 mod inspect;
