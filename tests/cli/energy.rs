@@ -1,5 +1,6 @@
 //! Energy and loading through the binary: recorded meters that move, files from storage.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -157,4 +158,53 @@ fn synthetic_weights_have_no_cold_load() {
     let args = ["measure", &model, "--prompt", "8", "--gen", "2", "--repeat", "1", "--quiet"];
     let report = sandbox.good(&[&args[..], &["--format", "json"]].concat()).json()[0].clone();
     assert_eq!(report["load_cold_ms"], Value::Null);
+}
+
+/// Median load of each model and quantization in a dataset, in ms.
+fn observed_loads(file: &Path) -> BTreeMap<(String, String), f64> {
+    let mut loads: BTreeMap<(String, String), BTreeMap<(String, u64), f64>> = BTreeMap::new();
+    for line in fs::read_to_string(file).unwrap().lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let load = (text(&line["session"]), line["sequence"].as_u64().unwrap());
+        let key = (text(&line["model"]["name"]), text(&line["model"]["quant"]));
+        loads.entry(key).or_default().insert(load, line["load_ns"].as_f64().unwrap() * 1e-6);
+    }
+    loads.into_iter().map(|(key, ms)| (key, median(ms.into_values().collect()))).collect()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
+
+/// The loads of a calibration's mini-models foretell those of models that were measured in other
+/// sessions: within 10 % in the median, where bytes alone are off by half.
+#[test]
+fn loads_of_unseen_models_are_foretold() {
+    let sandbox = Sandbox::new();
+    let datasets = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets");
+    let minis = datasets.join("amd-epyc-zen5-2c-candle-2t.jsonl");
+    let args = ["calibrate", "--from", minis.to_str().unwrap(), "--out", "c.json", "--quiet"];
+    let table = sandbox.good(&args).stdout;
+    assert!(table.contains("loading: error on held-out models"), "{table}");
+    let mut errors = Vec::new();
+    for file in ["amd-epyc-zen5-2c-paired.jsonl", "amd-epyc-zen5-2c-architectures.jsonl"] {
+        for ((model, quant), observed) in observed_loads(&datasets.join(file)) {
+            let args = ["predict", &model, "--quant", &quant, "--calibration", "c.json"];
+            let more = ["--format", "json", "--quiet"];
+            let answer = sandbox.good(&[&args[..], &more[..]].concat()).json();
+            let load = &answer["load_ms"];
+            let part = |name: &str| load[name].as_f64().unwrap();
+            assert!(part("lower") < part("point") && part("point") < part("upper"), "{load}");
+            let error = part("point") / observed - 1.0;
+            println!("{model} {quant}: {:.0} ms, {observed:.0} observed, {:+.1} %", part("point"), 100.0 * error);
+            errors.push(error.abs());
+        }
+    }
+    assert!(errors.len() > 20);
+    let typical = median(errors);
+    println!("median {:.1} %", 100.0 * typical);
+    assert!(typical < 0.10, "median error {typical}");
 }
