@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use foretoken_fit::{FitError, compare_forms, validate};
+use foretoken_fit::{FitError, compare_forms, learning_curve, validate};
 use foretoken_html::validation_page;
 use foretoken_runner::tool_info;
 use foretoken_spec::{HoldOut, Measurement, Workload};
@@ -44,14 +44,11 @@ pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
     }
     let names = files.iter().map(|file| file.display().to_string()).collect();
     if args.compare_forms {
-        let compared = compare_forms(&measurements, names).map_err(|error| match error {
-            FitError::Mixed { .. } => {
-                let message = "forms are compared on one machine, engine and thread count";
-                Hinted::new(message.to_owned(), "choose its files with --data").into()
-            }
-            other => anyhow::Error::from(other),
-        })?;
-        output.print(&compared)?;
+        output.print(&compare_forms(&measurements, names).map_err(one_machine)?)?;
+        return Ok(Outcome::Good);
+    }
+    if args.learning_curve {
+        output.print(&learning_curve(&measurements, names).map_err(one_machine)?)?;
         return Ok(Outcome::Good);
     }
     let mut hold_outs: Vec<HoldOut> = args.hold_out.iter().map(|&h| h.into()).collect();
@@ -80,6 +77,17 @@ pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
     }
     output.warn(&format!("above {} %: {}", 100.0 * limit, missed.join(", ")));
     Ok(Outcome::ThresholdMissed)
+}
+
+/// Says what to do where data of several setups cannot be used together.
+fn one_machine(error: FitError) -> anyhow::Error {
+    match error {
+        FitError::Mixed { .. } => {
+            let message = "this takes the data of one machine, engine and thread count";
+            Hinted::new(message.to_owned(), "choose its files with --data").into()
+        }
+        other => other.into(),
+    }
 }
 
 /// What makes a line the only one of its kind.

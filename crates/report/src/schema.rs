@@ -1,8 +1,8 @@
 //! JSON Schemas of everything that is written for other programs.
 
 use foretoken_spec::{
-    CalibrateReport, Calibration, CatalogueModel, InspectReport, MeasureReport, Measurement,
-    Prediction, ProfileReport, ValidationReport,
+    CalibrateReport, Calibration, CatalogueModel, FormComparison, InspectReport, LearningCurve,
+    MeasureReport, Measurement, Prediction, ProfileReport, ValidationReport,
 };
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
@@ -27,6 +27,8 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("models.json", schema_for!(Vec<CatalogueModel>).to_value()),
         ("predict.json", schema_for!(PredictAnswer).to_value()),
         ("profile.json", schema_for!(ProfileReport).to_value()),
+        ("validate-forms.json", schema_for!(FormComparison).to_value()),
+        ("validate-learning-curve.json", schema_for!(LearningCurve).to_value()),
         ("validate.json", schema_for!(ValidationReport).to_value()),
     ]
 }
