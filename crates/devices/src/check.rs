@@ -296,7 +296,8 @@ mod tests {
 
     #[test]
     fn units_off_by_a_thousand_are_named() {
-        let cases: [(fn(&mut DeviceSpec), &str, &str); 9] = [
+        type Change = fn(&mut DeviceSpec);
+        let cases: [(Change, &str, &str); 9] = [
             (|s| s.mem_bandwidth_gbps = Some(17_100.0), "MB/s", "= 17.1"),
             (|s| s.mem_bandwidth_gbps = Some(17.1e9), "bytes per second", "= 17.1"),
             (|s| s.mem_bandwidth_gbps = Some(0.0171), "TB/s", "= 17.1"),

@@ -25,8 +25,20 @@ pub struct Derived {
     pub value: f64,
     /// The computation, with its numbers.
     pub formula: String,
+    /// Where the operations per cycle in it are from; empty where there are none.
+    pub rates: String,
     /// That of the least certain rate in it.
     pub confidence: Confidence,
+}
+
+impl Derived {
+    /// The computation and where its rates are from, as the source of the figure.
+    pub fn source(&self) -> String {
+        if self.rates.is_empty() {
+            return self.formula.clone();
+        }
+        format!("{} ({})", self.formula, self.rates)
+    }
 }
 
 /// Peaks by type, each where it is known: TFLOP/s, int8 in 10¹² operations per second.
@@ -51,7 +63,7 @@ struct Rates {
     fp16: Option<f64>,
     int8: Option<f64>,
     confidence: Confidence,
-    /// Why these rates; for readers of the file, and checked to be there.
+    /// Why these rates.
     source: String,
 }
 
@@ -96,6 +108,7 @@ pub fn bandwidth(spec: &DeviceSpec) -> Option<Derived> {
     Some(Derived {
         value: rate * f64::from(bits) / 8.0 / 1e3,
         formula: format!("{rate} MT/s × {bits} bits ÷ 8"),
+        rates: String::new(),
         confidence: Confidence::High,
     })
 }
@@ -122,21 +135,28 @@ fn cpu_peak(
 ) -> Option<Derived> {
     let mut sum = 0.0;
     let mut terms = Vec::new();
+    let mut reasons = Vec::new();
     let mut confidence = Confidence::High;
     for cluster in clusters {
         let rates = rates(&tables().cpu, &cluster.core);
         let per_cycle = match own(cluster) {
             Some(per_cycle) => per_cycle,
             None => {
-                confidence = confidence.min(rates?.confidence);
-                of_table(rates?)?
+                let rates = rates?;
+                confidence = confidence.min(rates.confidence);
+                let reason = format!("{}: {}", rates.name, rates.source);
+                if !reasons.contains(&reason) {
+                    reasons.push(reason);
+                }
+                of_table(rates)?
             }
         };
         sum += f64::from(cluster.count) * cluster.clock_ghz * per_cycle;
         terms.push(format!("{} × {} GHz × {per_cycle}", cluster.count, cluster.clock_ghz));
     }
     let formula = format!("{} operations per cycle", terms.join(" + "));
-    (!terms.is_empty()).then(|| Derived { value: sum / 1e3, formula, confidence })
+    let derived = Derived { value: sum / 1e3, formula, rates: reasons.join("; "), confidence };
+    (!terms.is_empty()).then_some(derived)
 }
 
 /// Peaks of the graphics processor: units × GHz × operations per cycle ÷ 1000.
@@ -153,6 +173,7 @@ pub fn gpu_peaks(spec: &DeviceSpec) -> DerivedPeaks {
                 "{} × {} GHz × {per_cycle} operations per cycle",
                 gpu.units, gpu.clock_ghz
             ),
+            rates: format!("{}: {}", rates.name, rates.source),
             confidence: rates.confidence,
         })
     };
@@ -185,7 +206,7 @@ pub fn fill(spec: &mut DeviceSpec, other: &FigureSource) {
         let source = FigureSource {
             basis: FigureBasis::Derived,
             confidence: derived.confidence,
-            source: derived.formula,
+            source: derived.source(),
         };
         spec.sources.insert(field.to_owned(), source);
     }
@@ -213,7 +234,12 @@ fn l2_kb(clusters: &[CoreCluster]) -> Option<Derived> {
         terms.push(format!("{} × {each} KiB", cluster.count));
     }
     let formula = terms.join(" + ");
-    (!terms.is_empty()).then_some(Derived { value: sum, formula, confidence: Confidence::High })
+    (!terms.is_empty()).then_some(Derived {
+        value: sum,
+        formula,
+        rates: String::new(),
+        confidence: Confidence::High,
+    })
 }
 
 /// Cores and instruction set in words, where absent.
