@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use foretoken_spec::{Backend, HoldOut, QuantScheme};
+use foretoken_spec::{Backend, DeviceBackend, HoldOut, QuantScheme};
 
 use crate::parse;
 
@@ -54,6 +54,8 @@ pub enum Command {
     Synth(SynthArgs),
     /// List the presets of the catalogue.
     Models(ModelsArgs),
+    /// List devices and what is known of them.
+    Devices(DevicesArgs),
     /// Write the JSON Schemas of all outputs.
     #[command(hide = true)]
     Schema(SchemaArgs),
@@ -449,6 +451,31 @@ pub struct ModelsArgs {
     /// Show only ids and families that contain this.
     #[arg(value_name = "TEXT")]
     pub filter: Option<String>,
+}
+
+/// `devices`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  foretoken devices
+  foretoken devices jetson
+  foretoken devices rtx 40 --format json
+  foretoken devices --kind phone
+  foretoken devices --show raspberry-pi-5-8gb  every figure, its source and confidence
+  foretoken devices --show my-board.toml       check a file of your own, and what follows from it")]
+pub struct DevicesArgs {
+    /// Show only devices whose ids, names, cores, memory or ISA contain all of these.
+    #[arg(value_name = "TEXT")]
+    pub filter: Vec<String>,
+    /// Show only this kind (cpu, gpu, igpu, soc) or class (board, phone, laptop, server, …).
+    #[arg(long, value_name = "K", value_parser = parse::kind_or_class())]
+    pub kind: Option<parse::KindOrClass>,
+    /// Show only what this backend runs on.
+    #[arg(long, value_name = "B", value_parser = parse::device_backend())]
+    pub backend: Option<DeviceBackend>,
+    /// Show one device, or the devices of a .toml, .json or .csv file, in full.
+    #[arg(long, value_name = "ID|FILE", conflicts_with_all = ["filter", "kind", "backend"])]
+    pub show: Option<String>,
 }
 
 /// `schema`

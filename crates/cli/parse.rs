@@ -2,6 +2,51 @@
 
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use foretoken_spec::{DeviceBackend, DeviceClass, DeviceKind, DeviceSpec};
+
+/// What `devices --kind` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KindOrClass {
+    /// A kind.
+    Kind(DeviceKind),
+    /// A class, which is finer.
+    Class(DeviceClass),
+}
+
+impl KindOrClass {
+    /// Whether a device is of it.
+    pub fn holds(self, device: &DeviceSpec) -> bool {
+        match self {
+            Self::Kind(kind) => device.kind == kind,
+            Self::Class(class) => device.class == Some(class),
+        }
+    }
+}
+
+/// The kinds, then the classes.
+pub fn kind_or_class() -> impl TypedValueParser<Value = KindOrClass> {
+    let kinds = DeviceKind::ALL.map(|kind| (kind.name(), KindOrClass::Kind(kind)));
+    let classes = DeviceClass::ALL.map(|class| (class.name(), KindOrClass::Class(class)));
+    one_of(kinds.into_iter().chain(classes).collect())
+}
+
+/// Every backend that the catalogue names.
+pub fn device_backend() -> impl TypedValueParser<Value = DeviceBackend> {
+    one_of(DeviceBackend::ALL.map(|backend| (backend.name(), backend)).to_vec())
+}
+
+/// One of these words.
+fn one_of<T: Clone + Send + Sync + 'static>(
+    words: Vec<(&'static str, T)>,
+) -> impl TypedValueParser<Value = T> {
+    let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
+    PossibleValuesParser::new(names).try_map(move |word| {
+        let found = words.iter().find(|(name, _)| *name == word);
+        found.map(|(_, value)| value.clone()).ok_or("unknown word")
+    })
+}
+
 /// `90s`, `2m`, `1m30s`, `1h`, or a plain number of seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let problem = || format!("`{text}` is not a duration; write 90s, 2m or 1m30s");

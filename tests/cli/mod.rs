@@ -4,6 +4,7 @@ mod bad_calibrations;
 mod bad_files;
 mod bad_requests;
 mod calibrate;
+mod devices;
 mod help;
 mod hub;
 mod inspect;

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod calibrate;
+mod devices;
 #[cfg(test)]
 mod golden;
 mod inspect;
@@ -23,6 +24,7 @@ pub mod units;
 mod validate;
 
 pub use calibrate::Calibrated;
+pub use devices::Devices;
 pub use live::{LiveState, live_line, sparkline};
 pub use measure::Measured;
 pub use models::Models;

@@ -1,8 +1,8 @@
 //! JSON Schemas of everything that is written for other programs.
 
 use foretoken_spec::{
-    CalibrateReport, Calibration, CatalogueModel, FormComparison, InspectReport, LearningCurve,
-    MeasureReport, Measurement, Prediction, ProfileReport, ValidationReport,
+    CalibrateReport, Calibration, CatalogueModel, DeviceSpec, FormComparison, InspectReport,
+    LearningCurve, MeasureReport, Measurement, Prediction, ProfileReport, ValidationReport,
 };
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
@@ -21,6 +21,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     vec![
         ("calibrate.json", schema_for!(CalibrateReport).to_value()),
         ("calibration.json", schema_for!(Calibration).to_value()),
+        ("devices.json", schema_for!(Vec<DeviceSpec>).to_value()),
         ("inspect.json", schema_for!(InspectReport).to_value()),
         ("measure.json", schema_for!(Vec<MeasureReport>).to_value()),
         ("measurement.json", schema_for!(Measurement).to_value()),

@@ -403,6 +403,61 @@ pub fn models() -> Vec<CatalogueModel> {
     }]
 }
 
+/// A board of which much is known, and a GPU of which little is.
+pub fn devices() -> Vec<DeviceSpec> {
+    let source =
+        |basis, confidence, source: &str| FigureSource { basis, confidence, source: source.into() };
+    let mut board = DeviceSpec::named("pi-5", "Raspberry Pi 5", DeviceKind::Soc);
+    board.class = Some(DeviceClass::Board);
+    board.peak_fp32_tflops = Some(0.1536);
+    board.mem_bandwidth_gbps = Some(17.07);
+    board.mem_gb = Some(8.0);
+    board.mem_type = Some("LPDDR4X-4267 32bit".into());
+    board.cores = Some("4x cortex-a76 2.4 GHz".into());
+    board.release_year = Some(2023);
+    board.aliases = vec!["pi5".into(), "rpi5".into()];
+    board.backends = vec![DeviceBackend::Cpu];
+    board.clusters = vec![CoreCluster {
+        core: "cortex-a76".into(),
+        count: 4,
+        clock_ghz: 2.4,
+        l2_kb: Some(512.0),
+        fp32_per_cycle: None,
+        fp16_per_cycle: None,
+        int8_per_cycle: None,
+    }];
+    board.idle_power_w = Some(2.7);
+    board.load_power_w = Some(11.0);
+    board.notes = Some("one of four sizes, says \"the maker\"".into());
+    board.modes = vec![PowerMode {
+        name: "stress".into(),
+        limit_w: None,
+        idle_power_w: None,
+        load_power_w: Some(8.8),
+        cpu_clock_ghz: Some(2.4),
+        gpu_clock_ghz: None,
+        mem_bandwidth_gbps: None,
+    }];
+    let memory = source(FigureBasis::FromMemory, Confidence::High, "data sheet, from memory");
+    board.sources = [
+        (
+            "peak_fp32_tflops",
+            source(FigureBasis::Derived, Confidence::High, "4 × 2.4 GHz × 16 operations per cycle"),
+        ),
+        ("mem_bandwidth_gbps", memory.clone()),
+        ("mem_gb", memory.clone()),
+        ("idle_power_w", source(FigureBasis::FromMemory, Confidence::Low, "a guess")),
+        ("load_power_w", source(FigureBasis::Published, Confidence::Medium, "https://example.org")),
+        ("clusters", memory.clone()),
+        ("modes", memory),
+    ]
+    .map(|(name, source)| (name.to_owned(), source))
+    .into();
+    let mut gpu = DeviceSpec::named("some-gpu", "Some GPU", DeviceKind::Gpu);
+    gpu.mem_bandwidth_gbps = Some(1008.0);
+    vec![board, gpu]
+}
+
 /// Without what binary fractions leave behind.
 fn tidy(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
