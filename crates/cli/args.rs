@@ -75,27 +75,6 @@ pub enum FormatArg {
     Markdown,
 }
 
-/// `--backend` and, with an optional index, `--device`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BackendArg {
-    /// The processor.
-    Cpu,
-    /// An NVIDIA GPU.
-    Cuda,
-    /// An Apple GPU.
-    Metal,
-}
-
-impl From<BackendArg> for Backend {
-    fn from(backend: BackendArg) -> Self {
-        match backend {
-            BackendArg::Cpu => Self::Cpu,
-            BackendArg::Cuda => Self::Cuda,
-            BackendArg::Metal => Self::Metal,
-        }
-    }
-}
-
 /// `--allocator`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum AllocatorArg {
@@ -202,6 +181,7 @@ Examples:
   foretoken predict tinyllama-1.1b
   foretoken predict llama-3.2-1b smollm2-1.7b --quant Q4_K_M,Q8_0 --prompt 1024
   foretoken predict model.gguf --explain
+  foretoken predict llama-3.2-3b --device-spec raspberry-pi-5-8gb
   foretoken predict llama-3.1-8b --format json | jq .ttft_ms"
 )]
 pub struct PredictArgs {
@@ -209,14 +189,22 @@ pub struct PredictArgs {
     #[arg(required = true, value_name = "MODEL")]
     pub models: Vec<String>,
     /// Calibration to use [default: the newest of this machine].
-    #[arg(long, value_name = "ID|FILE")]
+    #[arg(long, value_name = "ID|FILE", conflicts_with_all = ["device_spec", "observe"])]
     pub calibration: Option<String>,
-    /// Engine that would run the model.
-    #[arg(long, value_name = "E", default_value = "candle")]
-    pub engine: String,
-    /// Backend that would run the model.
-    #[arg(long, value_name = "B", value_enum, default_value = "cpu")]
-    pub backend: BackendArg,
+    /// Devices that nothing was run on: of `foretoken devices`, or data sheets of your own in TOML
+    /// or JSON, separated by commas.
+    #[arg(long, value_name = "ID|FILE,…", value_delimiter = ',')]
+    pub device_spec: Vec<String>,
+    /// Speeds that were measured on the device, as `foretoken import` writes them: one to five rows
+    /// narrow the intervals.
+    #[arg(long, value_name = "FILE", requires = "device_spec")]
+    pub observe: Vec<PathBuf>,
+    /// Engine that would run the model [default: candle; with --device-spec llama.cpp].
+    #[arg(long, value_name = "E")]
+    pub engine: Option<String>,
+    /// Backend that would run the model [default: cpu; with --device-spec the device's first].
+    #[arg(long, value_name = "B", value_parser = parse::device_backend())]
+    pub backend: Option<DeviceBackend>,
     /// Quantizations, separated by commas [default: Q4_K_M, of gpt-oss MXFP4; a file
     /// brings its own].
     #[arg(long, value_name = "Q,…", value_delimiter = ',')]

@@ -1,5 +1,7 @@
 //! `predict`: time and memory of models that were not run.
 
+mod sheet;
+
 use anyhow::Context;
 use foretoken_catalog::check_scheme;
 use foretoken_cost::EngineProfile;
@@ -11,7 +13,7 @@ use foretoken_runner::{
     threads_in_effect,
 };
 use foretoken_spec::{
-    Backend, Calibration, DeviceInfo, Estimate, ModelSource, ModelSpec, Prediction, QuantScheme,
+    Backend, Calibration, DeviceBackend, DeviceInfo, Estimate, ModelSource, ModelSpec, Prediction, QuantScheme,
     Workload,
 };
 
@@ -25,10 +27,16 @@ use crate::files::{
 use crate::hub::Use;
 use crate::output::{Hinted, Output};
 
+/// The engine of calibrations, unless asked otherwise.
+const ENGINE: &str = "candle";
+
 /// Predicts every model in every quantization asked for.
 pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
+    if !args.device_spec.is_empty() {
+        return sheet::run(args, output);
+    }
     let workload = Workload::new(args.prompt, args.generate, args.depth)?;
-    require_candle(&args.engine)?;
+    require_candle(args.engine.as_deref().unwrap_or(ENGINE))?;
     let models = resolve_models(&args.models, &args.quant, Use::Describe(output))?;
     let stored = calibration(args, output)?;
     for doubt in doubts(&stored.calibration) {
@@ -146,11 +154,12 @@ fn cannot_run(model: &ModelSpec, workload: &Workload, batch: u32) -> Option<Stri
 
 /// The calibration asked for, or the newest of this machine.
 fn calibration(args: &PredictArgs, output: &Output) -> anyhow::Result<Stored> {
-    let backend = Backend::from(args.backend);
-    if backend != Backend::Cpu {
-        let message = format!("--backend {backend}: this version predicts for the CPU only");
-        return Err(Hinted::new(message, "use --backend cpu").into());
+    if let Some(backend) = args.backend.filter(|backend| *backend != DeviceBackend::Cpu) {
+        let message = format!("--backend {backend}: this version calibrates processors only");
+        let hint = "use --backend cpu, or --device-spec for a device that nothing was run on";
+        return Err(Hinted::new(message, hint).into());
     }
+    let backend = Backend::Cpu;
     let Some(argument) = &args.calibration else { return newest(args, backend, output) };
     let stored = find_calibration(argument)?;
     require_backend(&stored.path, stored.calibration.device.backend, backend)?;
@@ -167,7 +176,7 @@ fn calibration(args: &PredictArgs, output: &Output) -> anyhow::Result<Stored> {
 fn newest(args: &PredictArgs, backend: Backend, output: &Output) -> anyhow::Result<Stored> {
     let device = DeviceInfo { backend, ..device_info() };
     let threads = args.threads.unwrap_or_else(threads_in_effect);
-    let found = newest_calibration(&device, &args.engine, threads);
+    let found = newest_calibration(&device, args.engine.as_deref().unwrap_or(ENGINE), threads);
     for warning in &found.warnings {
         output.warn(warning);
     }

@@ -1,5 +1,7 @@
 //! The answer to `foretoken predict`: every quantity of the contract for one workload.
 
+use std::collections::BTreeMap;
+
 use foretoken_cost::{approximations, memory_notes, roofline};
 use foretoken_spec::{
     Basis, Bound, Estimate, FlopCount, ModelSpec, OpPrediction, Phase, PredictedDevice,
@@ -69,7 +71,7 @@ pub fn predict(
         quant: model.quant.clone(),
         device: PredictedDevice {
             id: calibration.device.id.clone(),
-            backend: calibration.device.backend,
+            backend: calibration.device.backend.into(),
             threads: calibration.threads,
             engine: format!("{} {}", calibration.engine.name, calibration.engine.version),
         },
@@ -98,7 +100,9 @@ pub fn predict(
             calibration: Some(calibration.id.clone()),
             interval_groups: interval_groups(predictor, workload),
             extrapolation,
+            nearest_devices: Vec::new(),
         },
+        baselines: BTreeMap::new(),
         verify: verify(model, workload, asked, calibration.threads),
         cannot_run: None,
         memory_notes: memory_notes(model, predictor.engine()),
@@ -139,7 +143,7 @@ fn interval_groups(predictor: &Predictor<'_>, workload: &Workload) -> u32 {
         .unwrap_or(0)
 }
 
-fn milliseconds(seconds: &Estimate, factor: f64) -> Estimate {
+pub(crate) fn milliseconds(seconds: &Estimate, factor: f64) -> Estimate {
     Estimate {
         point: 1e3 * factor * seconds.point,
         lower: 1e3 * factor * seconds.lower,

@@ -10,6 +10,7 @@ mod explain;
 mod memory;
 mod predictor;
 mod prepared;
+mod spec_sheet;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -18,3 +19,4 @@ pub use answer::{Asked, predict};
 pub use memory::memory;
 pub use predictor::{OpSeconds, PassPrediction, PredictError, Predictor, stretched};
 pub use prepared::{PassEstimate, PreparedModel, PreparedTokens, RequestEstimate};
+pub use spec_sheet::{Sheet, SheetTimes, predict_from_sheet};

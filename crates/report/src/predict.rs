@@ -1,8 +1,8 @@
 //! Predictions: a card for one, a comparison for several.
 
 use foretoken_spec::{
-    Bound, Estimate, MemoryPrediction, MemoryVerdict, NearestKernel, OpPrediction, OpTerm, Phase,
-    Prediction, Tier,
+    BaselineTimes, Bound, DeviceBackend, Estimate, MemoryPrediction, MemoryVerdict, NearestKernel,
+    OpPrediction, OpTerm, Phase, Prediction, Tier,
 };
 use serde::{Serialize, Serializer};
 
@@ -183,6 +183,19 @@ fn warnings(p: &Prediction) -> impl Iterator<Item = &String> {
     p.warnings.iter().filter(move |warning| Some(*warning) != said.as_ref())
 }
 
+/// Whether nothing was run on the device itself.
+fn is_from_sheet(p: &Prediction) -> bool {
+    p.basis.tier >= Tier::SameDeviceClass
+}
+
+/// `2 threads`, or the backend of a graphics processor.
+fn runs_on(p: &Prediction) -> String {
+    match p.device.backend {
+        DeviceBackend::Cpu => units::plural(p.device.threads, "thread"),
+        other => other.to_string(),
+    }
+}
+
 /// Tokens per second of all sequences.
 fn tokens_per_second(p: &Prediction) -> Option<f64> {
     p.tpot_ms.map(|e| 1e3 * f64::from(p.workload.batch_size.max(1)) / e.point)
@@ -195,7 +208,7 @@ fn card(p: &Prediction) -> Sheet {
         p.model.name,
         p.quant,
         p.device.id,
-        units::plural(p.device.threads, "thread"),
+        runs_on(p),
         p.device.engine,
         workload.prompt_tokens,
         workload.generated_tokens,
@@ -231,7 +244,7 @@ fn card(p: &Prediction) -> Sheet {
             n => format!(
                 "{} interval, from {} held out in turn.",
                 units::percent(level),
-                units::plural(n, "model")
+                units::plural(n, if is_from_sheet(p) { "device" } else { "model" })
             ),
         });
     }
@@ -395,21 +408,43 @@ fn nearest(kernel: &NearestKernel) -> String {
 
 fn basis_sheet(p: &Prediction) -> Sheet {
     let mut sheet = Sheet::new("", &[]);
-    let basis = match &p.basis.calibration {
-        Some(calibration) => format!("basis: {} · calibration {calibration}", tier(p.basis.tier)),
-        None => format!("basis: {}", tier(p.basis.tier)),
-    };
-    sheet.note(basis);
+    sheet.note(format!("basis: {}", basis(p)));
+    if !p.basis.nearest_devices.is_empty() {
+        sheet.note(format!("most like it: {}", listed(&p.basis.nearest_devices)));
+    }
+    if !p.baselines.is_empty() {
+        let naive: Vec<String> = p.baselines.iter().map(naive).collect();
+        sheet.note(format!("naive methods: {}", naive.join("; ")));
+    }
     if !p.basis.extrapolation.is_empty() {
         sheet.note(format!("extrapolates: {}", p.basis.extrapolation.join("; ")));
     }
     for warning in warnings(p) {
         sheet.note(format!("warning: {warning}"));
     }
-    if p.cannot_run.is_none() {
+    if p.cannot_run.is_none() && !p.verify.is_empty() {
         sheet.note(format!("verify: {}", p.verify));
     }
     sheet
+}
+
+/// What a prediction rests on.
+fn basis(p: &Prediction) -> String {
+    let tier = tier(p.basis.tier);
+    match &p.basis.calibration {
+        Some(id) if is_from_sheet(p) => format!("{tier} · model of many devices {id}"),
+        Some(id) => format!("{tier} · calibration {id}"),
+        None => tier.to_owned(),
+    }
+}
+
+/// `roofline: prefill 812 ms, decode 47.1 ms`.
+fn naive((name, times): (&String, &BaselineTimes)) -> String {
+    let times: Vec<String> = [("prefill", times.prefill_ms), ("decode", times.decode_ms)]
+        .into_iter()
+        .filter_map(|(phase, ms)| Some(format!("{phase} {}", units::duration_ms(ms?))))
+        .collect();
+    format!("{name}: {}", times.join(", "))
 }
 
 fn comparison(predictions: &[Prediction]) -> Sheet {
@@ -444,7 +479,7 @@ fn comparison(predictions: &[Prediction]) -> Sheet {
         sheet.row([
             p.model.name.clone(),
             p.quant.clone(),
-            format!("{}, {}", p.device.id, units::plural(p.device.threads, "thread")),
+            format!("{}, {}", p.device.id, runs_on(p)),
             p.workload.prompt_tokens.to_string(),
             p.workload.generated_tokens.to_string(),
             p.workload.kv_len.to_string(),
@@ -474,8 +509,7 @@ fn comparison_notes(sheet: &mut Sheet, predictions: &[Prediction]) {
     let mut notes = Vec::new();
     let mut bases: Vec<(String, Vec<String>)> = Vec::new();
     for p in predictions {
-        let calibration = p.basis.calibration.as_deref().unwrap_or("none");
-        let basis = format!("{} · calibration {calibration}", tier(p.basis.tier));
+        let basis = basis(p);
         let name = format!("{} {}", p.model.name, p.quant);
         match bases.iter_mut().find(|(known, _)| *known == basis) {
             Some((_, names)) if !names.contains(&name) => names.push(name),

@@ -146,7 +146,7 @@ pub fn prediction() -> Prediction {
         quant: "Q4_K_M".into(),
         device: PredictedDevice {
             id: "test-cpu-2c".into(),
-            backend: Backend::Cpu,
+            backend: DeviceBackend::Cpu,
             threads: 2,
             engine: "candle 0.11.1".into(),
         },
@@ -187,7 +187,9 @@ pub fn prediction() -> Prediction {
             tier: Tier::SameQuantization,
             calibration: Some("test-cpu-2c-candle".into()),
             extrapolation: vec!["prompt_tokens 512 is above the measured 256".into()],
+            nearest_devices: Vec::new(),
         },
+        baselines: BTreeMap::new(),
         verify: "foretoken measure tinyllama-1.1b --quant Q4_K_M --prompt 512 --gen 128".into(),
         cannot_run: None,
         memory_notes: vec!["candle keeps the embedding as F32.".into()],

@@ -1,9 +1,11 @@
 //! A prediction: what `foretoken predict` answers.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Backend, Bound, OpKind, Pass, Phase};
+use crate::{Bound, DeviceBackend, OpKind, Pass, Phase};
 
 /// A number with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -62,6 +64,9 @@ pub struct Prediction {
     pub ops: Vec<OpPrediction>,
     /// What the numbers rest on.
     pub basis: Basis,
+    /// What naive methods make of the same data sheet, by name; of a calibrated device, nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub baselines: BTreeMap<String, BaselineTimes>,
     /// The command that measures the same thing, where the engine can run it.
     pub verify: String,
     /// Why the engine cannot run it; null where it can. The numbers are those as if it could.
@@ -93,7 +98,7 @@ pub struct PredictedDevice {
     /// Id.
     pub id: String,
     /// Backend.
-    pub backend: Backend,
+    pub backend: DeviceBackend,
     /// Threads.
     pub threads: u32,
     /// Engine and version.
@@ -275,4 +280,16 @@ pub struct Basis {
     pub interval_groups: u32,
     /// What lies outside the measured ranges, each as a sentence.
     pub extrapolation: Vec<String>,
+    /// Of a device that nothing was run on: the known devices that are most like it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nearest_devices: Vec<String>,
+}
+
+/// Times of a naive method.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BaselineTimes {
+    /// One pass over the prompt.
+    pub prefill_ms: Option<f64>,
+    /// One decode step.
+    pub decode_ms: Option<f64>,
 }
