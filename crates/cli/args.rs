@@ -128,6 +128,36 @@ pub struct RunArgs {
     pub threads: Option<u32>,
 }
 
+/// `--meter`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MeterArg {
+    /// The best that there is: none is no error.
+    Auto,
+    /// No energy.
+    None,
+    /// Counters of the processor, by Linux.
+    Rapl,
+    /// Power monitors of a Jetson board.
+    Ina3221,
+    /// An NVIDIA GPU.
+    Nvml,
+    /// macOS; needs root.
+    Powermetrics,
+    /// A battery that discharges: the whole machine.
+    Battery,
+}
+
+/// What energy is read from.
+#[derive(Debug, Args)]
+pub struct MeterArgs {
+    /// Meter of energy.
+    #[arg(long, value_name = "M", value_enum, default_value = "auto")]
+    pub meter: MeterArg,
+    /// Folder with a recorded `/sys` to look for meters in, for tests.
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub meter_root: Option<PathBuf>,
+}
+
 /// `calibrate`
 #[derive(Debug, Args)]
 #[command(
@@ -143,6 +173,9 @@ pub struct CalibrateArgs {
     /// Where it runs.
     #[command(flatten)]
     pub run: RunArgs,
+    /// What energy is read from.
+    #[command(flatten)]
+    pub meter: MeterArgs,
     /// Engine to calibrate.
     #[arg(long, value_name = "E", default_value = "candle")]
     pub engine: String,
@@ -284,6 +317,9 @@ pub struct MeasureArgs {
     /// Where it runs.
     #[command(flatten)]
     pub run: RunArgs,
+    /// What energy is read from.
+    #[command(flatten)]
+    pub meter: MeterArgs,
     /// Quantizations, separated by commas [default: Q4_K_M, of gpt-oss MXFP4; a file
     /// brings its own].
     #[arg(long, value_name = "Q,…", value_delimiter = ',')]

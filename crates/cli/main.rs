@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod files;
 mod hub;
+mod meter;
 mod output;
 mod parse;
 mod progress;

@@ -30,6 +30,7 @@ use crate::Outcome;
 use crate::args::CalibrateArgs;
 use crate::commands::run_here;
 use crate::files::{JsonLines, check_page, read_measurements, write_atomic, write_page};
+use crate::meter::open_meter;
 use crate::output::{Hinted, Output};
 use crate::progress::{Progress, stop_on_interrupt};
 
@@ -56,6 +57,7 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
     run_here(&args.run)?;
     let mut engine = CandleEngine::new(SamplingMode::Temperature { seed: SEED }).keeping_memory();
     let job = Job::settle(args, &engine, output)?;
+    engine = engine.with_meter(open_meter(&args.meter, output)?);
     let stop = stop_on_interrupt()?;
     let design = measure(&job, &mut engine, &stop, output)?;
     let calibration = fit_and_save(&job)?;
@@ -117,6 +119,8 @@ fn summary(
             observations: calibration.terms.iter().map(|term| term.n_observations).sum(),
             forms: calibration.terms.clone(),
             held_out: calibration.held_out,
+            energy: calibration.energy.clone(),
+            loading: calibration.loading.clone(),
         },
         design: Vec::new(),
         proof: None,

@@ -18,6 +18,7 @@ use crate::args::{AllocatorArg, MeasureArgs};
 use crate::commands::{beyond_context, check_fits, resolve_models, run_here};
 use crate::files::{JsonLines, make_folder};
 use crate::hub::Use;
+use crate::meter::open_meter;
 use crate::output::Output;
 use crate::progress::{Progress, stop_on_interrupt};
 
@@ -135,6 +136,7 @@ fn measure(
     if args.allocator == AllocatorArg::Kept {
         engine = engine.keeping_memory();
     }
+    engine = engine.with_meter(open_meter(&args.meter, output)?);
     let minis: Vec<LoadPlan> = match args.minis {
         true => (0..args.repeat)
             .flat_map(|load| design_loads(&engine, &default_schemes(), load))

@@ -13,8 +13,8 @@ use foretoken_runner::{
     threads_in_effect,
 };
 use foretoken_spec::{
-    Backend, Calibration, DeviceBackend, DeviceInfo, Estimate, ModelSource, ModelSpec, Prediction, QuantScheme,
-    Workload,
+    Backend, Calibration, DeviceBackend, DeviceInfo, Estimate, ModelSource, ModelSpec, Prediction,
+    QuantScheme, Workload,
 };
 
 use crate::Outcome;

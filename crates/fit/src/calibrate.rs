@@ -12,7 +12,9 @@ use foretoken_spec::{
 use foretoken_stats::{bootstrap_std_error, median};
 
 use crate::FitError;
+use crate::energy::fit_energy;
 use crate::intervals::{Residual, borrowed_half_widths, interval};
+use crate::loading::fit_loading;
 use crate::rows::{Case, Row, cases};
 use crate::terms::{Term, anchors, fit_terms};
 
@@ -56,6 +58,8 @@ pub fn fit(measurements: &[Measurement], input: FitInput) -> Result<Calibration,
     calibration.noise_floor = noise_floor(cases.iter().map(|case| &case.observation));
     fit_cases(&mut calibration, &all, &|_| true)?;
     describe_terms(&mut calibration, &all);
+    calibration.energy = fit_energy(measurements, &engine, calibration.seed);
+    calibration.loading = fit_loading(measurements, &engine, calibration.seed);
     calibration.warnings.extend(disturbance(measurements));
     calibration.warnings.extend(few_models(calibration.held_out.n_groups));
     Ok(calibration)
@@ -264,6 +268,8 @@ pub(crate) fn empty(first: &Measurement, input: FitInput, ceilings: Ceilings) ->
         intervals: Vec::new(),
         held_out: HeldOutError { prefill_mdape: None, decode_mdape: None, n_groups: 0 },
         ceilings,
+        energy: None,
+        loading: None,
         noise_floor: None,
         warnings: Vec::new(),
     }

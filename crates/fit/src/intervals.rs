@@ -70,7 +70,7 @@ pub(crate) fn interval(
 }
 
 /// Smallest value at or below which lies at least `level` of the weight.
-fn weighted_quantile(mut values: Vec<(f64, f64)>, level: f64) -> Option<f64> {
+pub(crate) fn weighted_quantile(mut values: Vec<(f64, f64)>, level: f64) -> Option<f64> {
     values.sort_by(|a, b| a.0.total_cmp(&b.0));
     let total: f64 = values.iter().map(|(_, weight)| weight).sum();
     let mut below = 0.0;

@@ -9,10 +9,13 @@
 mod baselines;
 mod calibrate;
 mod curve;
+mod energy;
 mod error;
 mod forms;
+mod held_out;
 mod intervals;
 mod judged;
+mod loading;
 mod rows;
 mod solver;
 mod terms;

@@ -354,6 +354,8 @@ mod tests {
             .record(),
             workload: Workload { prompt_tokens: 8, generated_tokens: 0, depth: 0 },
             load_ns: 1,
+            cold_load: None,
+            energy: None,
             warmup: vec![],
             prefill: vec![sample(10, false, false)],
             decode: vec![],

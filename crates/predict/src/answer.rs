@@ -8,6 +8,8 @@ use foretoken_spec::{
     PredictedModel, PredictedWorkload, Prediction, SCHEMA_VERSION, Tier, Workload,
 };
 
+use crate::energy::{PassWork, RequestWork, request_energy};
+use crate::loading::load_times;
 use crate::memory::memory;
 use crate::{OpSeconds, PassPrediction, PredictError, Predictor};
 
@@ -55,6 +57,23 @@ pub fn predict(
     let decode_ms = decode.as_ref().map(|pass| estimate(pass, 0.0));
     let tpot_ms = decode.as_ref().map(|pass| estimate(pass, sampling_s));
 
+    let work = |pass: &PassPrediction, tokens| PassWork {
+        seconds: scaled(&with_extra_ms(&pass.estimate, sampling_s), 1e-3),
+        flop: flop(pass) as f64,
+        bytes: pass.ops.iter().map(|op| op.cost.bytes as f64).sum(),
+        tokens,
+    };
+    // The first token comes with the prompt, where there is one.
+    let first = u32::from(prefill.is_some());
+    let request = RequestWork {
+        prefill: prefill.as_ref().map(|pass| work(pass, 1.0)),
+        decode: decode.as_ref().map(|pass| work(pass, f64::from(batch))),
+        steps: f64::from(workload.generated_tokens.saturating_sub(first)),
+    };
+    let energy_j = calibration.energy.as_ref().and_then(|fit| request_energy(fit, &request));
+    let loading =
+        calibration.loading.as_ref().map(|fit| load_times(fit, model, predictor.engine()));
+
     let tier = [&prefill, &decode].into_iter().flatten().map(|pass| pass.tier).max();
     let per_second = |tokens: u32, ms: Option<Estimate>| {
         let tokens = f64::from(tokens) * f64::from(batch);
@@ -93,7 +112,10 @@ pub fn predict(
             prefill: prefill.as_ref().map_or(0, flop),
             decode_per_token: decode.as_ref().map_or(0, flop) / u64::from(batch),
         },
-        energy_j: None,
+        load_ms: loading.and_then(|it| it.warm),
+        load_cold_ms: loading.and_then(|it| it.cold),
+        first_pass_extra_ms: loading.and_then(|it| it.first_pass_extra),
+        energy_j,
         ops: ops(predictor, prefill.as_ref(), decode.as_ref(), &sampling),
         basis: Basis {
             tier: tier.unwrap_or(Tier::SameQuantization),
@@ -144,11 +166,16 @@ fn interval_groups(predictor: &Predictor<'_>, workload: &Workload) -> u32 {
 }
 
 pub(crate) fn milliseconds(seconds: &Estimate, factor: f64) -> Estimate {
+    scaled(seconds, 1e3 * factor)
+}
+
+/// All of an estimate, times a factor.
+pub(crate) fn scaled(estimate: &Estimate, factor: f64) -> Estimate {
     Estimate {
-        point: 1e3 * factor * seconds.point,
-        lower: 1e3 * factor * seconds.lower,
-        upper: 1e3 * factor * seconds.upper,
-        level: seconds.level,
+        point: factor * estimate.point,
+        lower: factor * estimate.lower,
+        upper: factor * estimate.upper,
+        level: estimate.level,
     }
 }
 

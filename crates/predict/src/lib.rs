@@ -6,7 +6,9 @@
 
 mod anchor;
 mod answer;
+mod energy;
 mod explain;
+mod loading;
 mod memory;
 mod predictor;
 mod prepared;
@@ -16,6 +18,8 @@ mod tally;
 mod tests;
 
 pub use answer::{Asked, predict};
+pub use energy::energy_from_power;
+pub use loading::cold_load;
 pub use memory::memory;
 pub use predictor::{OpSeconds, PassPrediction, PredictError, Predictor, stretched};
 pub use prepared::{PassEstimate, PreparedModel, PreparedTokens, RequestEstimate};

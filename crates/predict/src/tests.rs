@@ -110,6 +110,8 @@ fn calibration(tensor_type: TensorType, most: f64) -> Calibration {
         corrections: vec![PhaseCorrection { phase: Phase::Decode, scale: 2.0 }],
         intervals: vec![interval(Phase::Prefill), interval(Phase::Decode)],
         held_out: HeldOutError { prefill_mdape: None, decode_mdape: None, n_groups: 0 },
+        energy: None,
+        loading: None,
         ceilings: Ceilings { stream_bytes_per_second: 1e10, matmul_flop_per_second: 1e11 },
         noise_floor: None,
         warnings: vec![],

@@ -3,6 +3,7 @@
 use foretoken_spec::{CalibrateReport, DesignStep, FeatureCoefficient, Proof, TermFit};
 use serde::Serialize;
 
+use crate::energy::{energy_note, loading_note};
 use crate::sheet::cell;
 use crate::{Records, Report, Sheet, units};
 
@@ -132,6 +133,12 @@ fn fit_sheet(report: &CalibrateReport) -> Sheet {
         report.fit.observations,
         error(report.noise_floor),
     ));
+    if let Some(energy) = &report.fit.energy {
+        sheet.note(energy_note(energy));
+    }
+    if let Some(loading) = &report.fit.loading {
+        sheet.note(loading_note(loading));
+    }
     sheet
 }
 

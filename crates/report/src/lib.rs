@@ -7,6 +7,7 @@
 
 mod calibrate;
 mod devices;
+mod energy;
 #[cfg(test)]
 mod golden;
 mod inspect;

@@ -3,6 +3,7 @@
 use foretoken_spec::{Distribution, MeasureReport};
 use serde::Serialize;
 
+use crate::energy::energy_sheet;
 use crate::sheet::cell;
 use crate::{Records, Report, Sheet, units};
 
@@ -16,7 +17,9 @@ impl Report for Measured {
         if self.0.is_empty() {
             return vec![Sheet::new("nothing was measured", &[])];
         }
-        vec![times(&self.0), phases(&self.0)]
+        let mut sheets = vec![times(&self.0), phases(&self.0)];
+        sheets.extend(energy_sheet(&self.0, KEY, key));
+        sheets
     }
 
     fn records(&self) -> Records {
@@ -42,6 +45,9 @@ impl Report for Measured {
             "peak_rss_bytes",
             "noise_floor",
             "excluded_samples",
+            "load_cold_ms",
+            "energy_prefill_j",
+            "energy_per_token_j",
         ]);
         records.rows.extend(self.0.iter().map(record));
         records
@@ -74,6 +80,9 @@ fn record(report: &MeasureReport) -> Vec<String> {
         cell(report.peak_rss_bytes),
         cell(report.noise_floor),
         report.excluded_samples.to_string(),
+        of(&report.load_cold_ms, |d| d.median),
+        cell(report.energy_j.as_ref().and_then(|energy| energy.prefill)),
+        cell(report.energy_j.as_ref().and_then(|energy| energy.per_token)),
     ]
 }
 
@@ -163,6 +172,16 @@ fn notes(sheet: &mut Sheet, reports: &[MeasureReport]) {
     }
 }
 
+/// From storage, where that was measured.
+fn cold_load(sheet: &mut Sheet, reports: &[MeasureReport]) {
+    for report in reports {
+        if let Some(cold) = &report.load_cold_ms {
+            sheet.note(format!("load of {} from storage: {} ms.", report.model, spread(cold)));
+            return;
+        }
+    }
+}
+
 fn phases(reports: &[MeasureReport]) -> Sheet {
     let mut sheet = Sheet::new(
         "phases in ms",
@@ -186,5 +205,6 @@ fn phases(reports: &[MeasureReport]) -> Sheet {
         ]));
     }
     sheet.fold_constant(KEY);
+    cold_load(&mut sheet, reports);
     sheet
 }

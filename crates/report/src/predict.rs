@@ -231,12 +231,19 @@ fn card(p: &Prediction) -> Sheet {
     row("end to end", p.e2e_ms, None);
     row("prefill pass", p.prefill_ms, p.prefill_tokens_per_second);
     row("decode step", p.decode_ms, p.decode_tokens_per_second);
+    row("load, file in memory", p.load_ms, None);
+    row("load, from storage", p.load_cold_ms, None);
+    row("first pass takes longer by", p.first_pass_extra_ms, None);
     if let Some(energy) = &p.energy_j {
         let e = energy.estimate;
         let interval =
             format!("{} – {} J", units::significant(e.lower, 3), units::significant(e.upper, 3));
         let point = format!("{} J", units::significant(e.point, 3));
         sheet.row([format!("energy ({})", energy.source), point, interval]);
+        if let Some(idle_w) = energy.idle_w {
+            let idle_w = units::significant(idle_w, 3);
+            sheet.note(format!("Energy is of the request, above the {idle_w} W of idling."));
+        }
     }
     if let Some(level) = level(p) {
         sheet.note(match p.basis.interval_groups {

@@ -12,6 +12,8 @@ use foretoken_spec::{
 };
 use foretoken_stats::{half_split_difference, median, quantile};
 
+use crate::energy::{energy, energy_warning};
+
 const NS_PER_MS: f64 = 1e6;
 
 /// Share of disturbed samples from which a report warns.
@@ -56,7 +58,11 @@ fn report(lines: &[&Measurement], n_contended: u32) -> MeasureReport {
         decode_ms: distribution(&decode, forward),
         phases: phases(lines, &prefill, &decode),
         peak_rss_bytes: lines.iter().filter_map(|line| line.memory.peak_rss_bytes).max(),
-        energy_j: None,
+        energy_j: energy(lines),
+        load_ms: load_times(lines, |line| Some(line.load_ns)),
+        load_cold_ms: load_times(lines, |line| {
+            line.cold_load.as_ref().filter(|cold| cold.doubt.is_none()).map(|cold| cold.ns)
+        }),
         noise_floor: median(&noise.into_iter().flatten().collect::<Vec<_>>()),
         excluded_samples: excluded,
         warnings: warnings(lines, n_contended, excluded, &kept),
@@ -92,6 +98,21 @@ fn distribution(loads: &[Kept], ns: impl Fn(&PassSample) -> u64) -> Option<Distr
     })
 }
 
+/// Times of the loads, in ms; `None` where none has any.
+fn load_times(
+    lines: &[&Measurement],
+    ns: impl Fn(&Measurement) -> Option<u64>,
+) -> Option<Distribution> {
+    let samples: Vec<f64> =
+        lines.iter().filter_map(|line| ns(line)).map(|ns| ns as f64 / NS_PER_MS).collect();
+    Some(Distribution {
+        median: median(&samples)?,
+        p10: quantile(&samples, 0.1)?,
+        p90: quantile(&samples, 0.9)?,
+        samples,
+    })
+}
+
 /// How far the medians of alternate loads differ.
 fn noise_of(loads: &[Kept]) -> Option<f64> {
     let medians: Vec<f64> = loads.iter().filter_map(|load| load.median(|s| s.forward_ns)).collect();
@@ -110,6 +131,11 @@ fn warnings(
             warnings.push(warning.clone());
         }
     }
+    let doubt = |line: &&Measurement| line.cold_load.as_ref()?.doubt.clone();
+    if let Some(doubt) = lines.iter().find_map(doubt) {
+        warnings.push(format!("the load from storage is left out: {doubt}"));
+    }
+    warnings.extend(energy_warning(lines));
     if n_contended > 0 {
         warnings.push(format!(
             "{n_contended} of {} loads were left out: another program was busy",

@@ -84,6 +84,8 @@ pub fn measurement(load: u32, decode_ms: &[f64]) -> Measurement {
             depth: 0,
         },
         load_ns: 250_000_000,
+        cold_load: None,
+        energy: None,
         warmup: vec![],
         prefill: vec![sample(128, 0, 100.0)],
         decode: decode_ms.iter().zip(128..).map(|(ms, kv)| sample(1, kv, *ms)).collect(),
@@ -175,6 +177,9 @@ pub fn prediction() -> Prediction {
             fitting_quants: Vec::new(),
         },
         flop: FlopCount { prefill: 1_000_000_000_000, decode_per_token: 2_100_000_000 },
+        load_ms: None,
+        load_cold_ms: None,
+        first_pass_extra_ms: None,
         energy_j: None,
         ops: vec![
             op("matmul.ffn_down", OpKind::Matmul, Phase::Prefill, 6000.0, Bound::Compute),
@@ -258,6 +263,8 @@ pub fn calibrate() -> CalibrateReport {
                 decode_mdape: Some(0.03),
                 n_groups: 8,
             },
+            energy: None,
+            loading: None,
         },
         design: vec![design_step()],
         proof: Some(Proof {

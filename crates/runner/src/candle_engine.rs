@@ -10,12 +10,14 @@ use candle_core::Tensor;
 use candle_transformers::generation::{LogitsProcessor, Sampling};
 use foretoken_cost::{KvLayout, ReaderInfo};
 use foretoken_gguf::synth::SyntheticGguf;
+use foretoken_meter::Sampler;
 use foretoken_spec::{
-    Allocator, AttentionSplit, CounterSample, DeviceInfo, EngineInfo, ModelSource, ModelSpec, Pass,
-    PassSample, ReferenceSample, Workload,
+    Allocator, AttentionSplit, ColdLoad, CounterSample, DeviceInfo, EngineInfo, ModelSource,
+    ModelSpec, Pass, PassSample, ReferenceSample, Workload,
 };
 
 use crate::attention_bench::attention_split;
+use crate::cold::Forgotten;
 use crate::error::one_line;
 use crate::kernels::PassEvents;
 use crate::layout::PassLayout;
@@ -27,7 +29,7 @@ use crate::refuse::reader_of;
 use crate::run_delay::RunDelay;
 use crate::usage::keep_freed_memory;
 use crate::{
-    Engine, KernelPass, LoadedModel, MachineState, Recording, RunError, check_model,
+    EnergyMeter, Engine, KernelPass, LoadedModel, MachineState, Recording, RunError, check_model,
     check_workload, device_info, memory, threads_in_effect,
 };
 
@@ -66,6 +68,7 @@ pub struct CandleEngine {
     probing: Probing,
     allocator: Allocator,
     reference: Reference,
+    meter: Option<Sampler>,
     created: Instant,
 }
 
@@ -86,6 +89,7 @@ impl CandleEngine {
             sampling,
             probing: Probing::Installed,
             allocator: Allocator::System,
+            meter: None,
             created: Instant::now(),
         }
     }
@@ -107,6 +111,12 @@ impl CandleEngine {
     /// The same engine with or without probes in the models that it loads.
     pub fn with_probing(mut self, probing: Probing) -> Self {
         self.probing = probing;
+        self
+    }
+
+    /// The same engine with a meter of its energy.
+    pub fn with_meter(mut self, meter: Option<Sampler>) -> Self {
+        self.meter = meter;
         self
     }
 
@@ -184,6 +194,19 @@ impl Engine for CandleEngine {
             recorded: None,
             delay: RunDelay::new(),
         }))
+    }
+
+    fn load_cold(&mut self, model: &ModelSpec) -> Result<Option<ColdLoad>, RunError> {
+        let ModelSource::Gguf { path } = &model.source else { return Ok(None) };
+        let path = Path::new(path);
+        let forgotten = Forgotten::new(path)
+            .map_err(|source| RunError::Open { path: path.to_owned(), source })?;
+        let ns = self.load(model)?.load_ns();
+        Ok(Some(forgotten.loaded(ns)))
+    }
+
+    fn energy(&self) -> Option<&dyn EnergyMeter> {
+        self.meter.as_ref().map(|meter| meter as &dyn EnergyMeter)
     }
 
     fn reference(&mut self) -> ReferenceSample {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use foretoken_spec::{
-    Allocator, AttentionSplit, CounterSample, DeviceInfo, EngineInfo, ModelSpec, OpKind, Pass,
-    PassSample, ReferenceSample, Sampling, TensorRole, TensorType, Workload,
+    Allocator, AttentionSplit, ColdLoad, CounterSample, DeviceInfo, EngineInfo, ModelSpec, OpKind,
+    Pass, PassSample, ReferenceSample, Sampling, TensorRole, TensorType, Workload,
 };
 
-use crate::{MachineState, Recording, RunError};
+use crate::{EnergyMeter, MachineState, Recording, RunError};
 
 /// Something that loads models and runs a fixed reference workload.
 pub trait Engine {
@@ -33,6 +33,20 @@ pub trait Engine {
     /// # Errors
     /// A model that the engine refuses or cannot load.
     fn load(&mut self, model: &ModelSpec) -> Result<Box<dyn LoadedModel>, RunError>;
+
+    /// Loads a model from storage and drops it again: its file is forgotten by the system first.
+    /// `None` of models that have no file.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    fn load_cold(&mut self, _model: &ModelSpec) -> Result<Option<ColdLoad>, RunError> {
+        Ok(None)
+    }
+
+    /// The meter of its energy, where there is one.
+    fn energy(&self) -> Option<&dyn EnergyMeter> {
+        None
+    }
 
     /// Runs the fixed reference workload once.
     fn reference(&mut self) -> ReferenceSample;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use foretoken_spec::{
-    Measurement, MemorySample, ModelSpec, ReferenceSample, SCHEMA_VERSION, ToolInfo, WarmupPass,
-    Workload,
+    ColdLoad, EnergySpan, Measurement, MemorySample, ModelSpec, ReferenceSample, SCHEMA_VERSION,
+    ToolInfo, WarmupPass, Workload,
 };
 
+use crate::energy;
 use crate::environment::{environment_between, warnings_of};
 use crate::workload_run::{Samples, WorkloadRun, warm_up};
 use crate::{Engine, LoadedModel, MachineState, RunError, rfc3339_utc};
@@ -77,6 +78,8 @@ struct Loaded {
     warmup: Vec<WarmupPass>,
     before: MachineState,
     after: MachineState,
+    cold: Option<ColdLoad>,
+    energy: Option<EnergySpan>,
 }
 
 impl LoadBlock<'_> {
@@ -123,7 +126,9 @@ impl LoadBlock<'_> {
         let vocabulary = self.plan.model.shape.vocab_size;
         for (index, plan) in self.plan.workloads.iter().enumerate() {
             begin(index, engine.elapsed());
-            let run = WorkloadRun { plan, vocabulary, stop: self.stop };
+            let engine: &dyn Engine = &*engine;
+            let mark = || energy::mark(engine);
+            let run = WorkloadRun { plan, vocabulary, stop: self.stop, energy: &mark };
             if !run.fill_depth(loaded.model.as_mut())? {
                 return Ok(());
             }
@@ -145,9 +150,13 @@ impl LoadBlock<'_> {
         if (self.stop)() {
             return Ok(None);
         }
+        // A file is loaded twice: from storage, and then from what the system has kept of it.
+        let cold = engine.load_cold(&self.plan.model)?;
         engine.prepare_load();
         let before = engine.machine_state();
+        let mark = energy::mark(engine);
         let mut model = engine.load(&self.plan.model)?;
+        let energy = energy::load_span(mark, energy::mark(engine));
         let prompts = self.plan.workloads.iter().map(|w| w.workload.prompt_tokens);
         let longest = prompts.max().unwrap_or(0);
         let vocabulary = self.plan.model.shape.vocab_size;
@@ -155,7 +164,7 @@ impl LoadBlock<'_> {
             return Ok(None);
         };
         let after = engine.machine_state();
-        Ok(Some(Loaded { model, warmup, before, after }))
+        Ok(Some(Loaded { model, warmup, before, after, cold, energy }))
     }
 
     fn measurement(
@@ -169,6 +178,10 @@ impl LoadBlock<'_> {
         let environment = environment_between(before, after);
         // A saved cache is the tool's, and is alive when a prefill at a depth is at its peak.
         let peak = after.peak_rss_bytes.map(|b| b.saturating_sub(samples.snapshot_bytes));
+        let energy =
+            energy::sample(engine, loaded.energy, &samples.prefill_energy, &samples.decode_energy);
+        let mut warnings = warnings_of(&environment);
+        warnings.extend(energy::warning(engine, energy.as_ref()));
         Measurement {
             schema_version: SCHEMA_VERSION,
             tool: self.ids.tool.clone(),
@@ -184,6 +197,7 @@ impl LoadBlock<'_> {
             model: self.plan.model.record(),
             workload,
             load_ns: loaded.model.load_ns(),
+            cold_load: loaded.cold.clone(),
             warmup: [loaded.warmup.as_slice(), &samples.warmup].concat(),
             prefill: samples.prefill,
             decode: samples.decode,
@@ -194,7 +208,8 @@ impl LoadBlock<'_> {
                 peak_rss_bytes: loaded.after.peak_rss_bytes.max(peak),
                 available_bytes: loaded.before.available_bytes,
             },
-            warnings: warnings_of(&environment),
+            energy,
+            warnings,
             environment,
             reference: Vec::with_capacity(2),
         }

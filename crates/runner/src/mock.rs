@@ -4,11 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use foretoken_meter::{Mark, MeterInfo, Source};
 use foretoken_spec::{
     Backend, DeviceInfo, EngineInfo, ModelSpec, Pass, PassSample, ReferenceSample, Slice,
 };
 
-use crate::{Engine, KernelPass, LoadedModel, MachineState, Recording, RunError};
+use crate::{EnergyMeter, Engine, KernelPass, LoadedModel, MachineState, Recording, RunError};
 
 /// The moment at which every fake clock starts: 2026-01-01T00:00:00Z.
 const EPOCH_SECONDS: u64 = 1_767_225_600;
@@ -26,6 +27,8 @@ pub struct MockPass {
     pub sampling_ns: u64,
     /// See [`PassSample::preempted`].
     pub preempted: bool,
+    /// Energy of the pass above idle, in nanojoules, for an engine with a meter.
+    pub nanojoules: u64,
     /// Self times that a probed pass reports.
     pub kernels: Vec<KernelPass>,
     /// What a probed pass records.
@@ -45,6 +48,35 @@ pub struct MockEngine {
     reference: ReferenceSample,
     reference_ns: u64,
     ns_per_event: f64,
+    meter: Option<Rc<MockMeter>>,
+}
+
+/// A meter on the fake clock: idle power, and what passes add to it.
+struct MockMeter {
+    info: MeterInfo,
+    idle_w: f64,
+    clock: Rc<Cell<u64>>,
+    nanojoules: Cell<u64>,
+}
+
+impl EnergyMeter for MockMeter {
+    fn info(&self) -> &MeterInfo {
+        &self.info
+    }
+
+    fn idle_w(&self) -> Option<f64> {
+        Some(self.idle_w)
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        let at = Duration::from_nanos(self.clock.get());
+        let joules = self.idle_w * at.as_secs_f64() + self.nanojoules.get() as f64 * 1e-9;
+        Some(Mark { at, joules, lost: Duration::ZERO })
+    }
+
+    fn failure(&self) -> Option<String> {
+        None
+    }
 }
 
 impl MockEngine {
@@ -62,6 +94,7 @@ impl MockEngine {
             },
             reference_ns: 40_000_000,
             ns_per_event: 0.0,
+            meter: None,
         }
     }
 
@@ -74,6 +107,18 @@ impl MockEngine {
     /// The same engine with probes that cost so much for each edge of a span.
     pub fn with_ns_per_event(mut self, ns: f64) -> Self {
         self.ns_per_event = ns;
+        self
+    }
+
+    /// The same engine with a meter, on a machine that idles at this power.
+    pub fn with_idle_power(mut self, idle_w: f64) -> Self {
+        let resolution = Duration::from_nanos(1);
+        self.meter = Some(Rc::new(MockMeter {
+            info: MeterInfo { source: Source::Rapl, name: "mock".to_owned(), resolution },
+            idle_w,
+            clock: Rc::clone(&self.clock),
+            nanojoules: Cell::new(0),
+        }));
         self
     }
 
@@ -117,11 +162,16 @@ impl Engine for MockEngine {
             model: model.clone(),
             cost: Rc::clone(&self.cost),
             clock: Rc::clone(&self.clock),
+            meter: self.meter.clone(),
             load_ns: self.load_ns,
             kernels: Vec::new(),
             recording: None,
             token: 0,
         }))
+    }
+
+    fn energy(&self) -> Option<&dyn EnergyMeter> {
+        self.meter.as_deref().map(|meter| meter as &dyn EnergyMeter)
     }
 
     fn reference(&mut self) -> ReferenceSample {
@@ -150,6 +200,7 @@ struct LoadedMock {
     model: ModelSpec,
     cost: Rc<RefCell<CostModel>>,
     clock: Rc<Cell<u64>>,
+    meter: Option<Rc<MockMeter>>,
     load_ns: u64,
     kernels: Vec<KernelPass>,
     recording: Option<Recording>,
@@ -196,6 +247,9 @@ impl LoadedModel for LoadedMock {
         self.kernels = if probe { pass.kernels } else { Vec::new() };
         self.recording = probe.then(|| Recording::of_slices(pass.slices));
         self.clock.set(self.clock.get() + sample.total_ns());
+        if let Some(meter) = &self.meter {
+            meter.nanojoules.set(meter.nanojoules.get() + pass.nanojoules);
+        }
         self.token = (self.token + 1) % self.model.shape.vocab_size.max(1);
         Ok(sample)
     }

@@ -1,8 +1,10 @@
 //! The passes of a workload on a loaded model.
 
+use foretoken_meter::Mark;
 use foretoken_spec::{KernelSample, PassSample, Phase, WarmupPass};
 use foretoken_stats::SplitMix64;
 
+use crate::energy::EnergySum;
 use crate::{KernelPass, LoadedModel, RunError, WorkloadPlan};
 
 /// Longest untimed pass when the cache is filled, tokens: short, because its score matrices
@@ -42,6 +44,9 @@ pub(crate) struct Samples {
     pub(crate) kernels: Vec<KernelSample>,
     /// Memory that a saved cache kept alive while passes ran: the tool's, not the model's.
     pub(crate) snapshot_bytes: u64,
+    /// Energy of the timed passes.
+    pub(crate) prefill_energy: EnergySum,
+    pub(crate) decode_energy: EnergySum,
 }
 
 /// Runs passes until they are steady; `None` where the stop came first.
@@ -89,6 +94,8 @@ pub(crate) struct WorkloadRun<'a> {
     pub(crate) plan: &'a WorkloadPlan,
     pub(crate) vocabulary: u32,
     pub(crate) stop: &'a dyn Fn() -> bool,
+    /// Reads the meter, where there is one; never within a pass.
+    pub(crate) energy: &'a dyn Fn() -> Option<Mark>,
 }
 
 impl WorkloadRun<'_> {
@@ -155,7 +162,9 @@ impl WorkloadRun<'_> {
                 return Ok(false);
             }
             model.restore()?;
+            let before = (self.energy)();
             let sample = model.forward(&prompt, depth, is_probed(repeat))?;
+            samples.prefill_energy.add(before, (self.energy)(), 1);
             samples.add(Phase::Prefill, sample, &model.last_kernels());
             if samples.prefill.iter().map(|s| s.forward_ns).sum::<u64>() > ENOUGH_PREFILL_NS {
                 break;
@@ -188,6 +197,7 @@ impl WorkloadRun<'_> {
             }
         }
         let mut token = model.last_token();
+        let before = (self.energy)();
         for step in 0..self.plan.decode_steps {
             if (self.stop)() {
                 return Ok(false);
@@ -196,6 +206,8 @@ impl WorkloadRun<'_> {
             token = model.last_token();
             samples.add(Phase::Decode, sample, &model.last_kernels());
         }
+        // The steps are too short for most meters: they are taken together.
+        samples.decode_energy.add(before, (self.energy)(), self.plan.decode_steps);
         Ok(true)
     }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceInfo, EngineInfo, Pass, Phase, ToolInfo};
+use crate::{DeviceInfo, EnergyFit, EngineInfo, LoadFit, Pass, Phase, ToolInfo};
 
 /// Everything that a prediction needs to know about a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +37,12 @@ pub struct Calibration {
     pub held_out: HeldOutError,
     /// Measured ceilings of the device, for the roofline and the baselines.
     pub ceilings: Ceilings,
+    /// Energy of a pass, where a meter was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<EnergyFit>,
+    /// Times of loading; calibrations of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loading: Option<LoadFit>,
     /// Median relative difference between the two halves of the run.
     pub noise_floor: Option<f64>,
     /// What the reader should know before trusting this calibration.

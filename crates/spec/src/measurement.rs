@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DeviceInfo, EngineInfo, ModelRecord, OpKind, Phase, TensorRole, TensorType, ToolInfo, Workload,
+    ColdLoad, DeviceInfo, EnergySample, EngineInfo, ModelRecord, OpKind, Phase, TensorRole,
+    TensorType, ToolInfo, Workload,
 };
 
 /// One workload measured on one fresh load of a model, with raw samples.
@@ -43,6 +44,9 @@ pub struct Measurement {
     pub workload: Workload,
     /// Time to load, from open to usable, without the first pass's repacking.
     pub load_ns: u64,
+    /// The load of the same file just before, from storage; `None` of synthetic weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_load: Option<ColdLoad>,
     /// Warm-up passes before the samples: (tokens, ns); the first pays for repacking.
     pub warmup: Vec<WarmupPass>,
     /// Forward passes over the prompt.
@@ -53,6 +57,9 @@ pub struct Measurement {
     pub kernels: Vec<KernelSample>,
     /// Memory of the process.
     pub memory: MemorySample,
+    /// Energy of the phases, where there is a meter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<EnergySample>,
     /// State of the machine.
     pub environment: Environment,
     /// The fixed reference workload just before and just after the load's block.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Bound, DeviceBackend, OpKind, Pass, Phase};
+use crate::{Bound, DeviceBackend, EnergyPrediction, OpKind, Pass, Phase};
 
 /// A number with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -58,6 +58,15 @@ pub struct Prediction {
     pub memory: MemoryPrediction,
     /// Arithmetic.
     pub flop: FlopCount,
+    /// One load of a file that the system has in memory, from open to usable.
+    #[serde(default)]
+    pub load_ms: Option<Estimate>,
+    /// One load of a file that is read from storage.
+    #[serde(default)]
+    pub load_cold_ms: Option<Estimate>,
+    /// What the first pass after a load takes beyond a later one: weights are repacked in it.
+    #[serde(default)]
+    pub first_pass_extra_ms: Option<Estimate>,
     /// Energy, where the device has a meter or power figures.
     pub energy_j: Option<EnergyPrediction>,
     /// Time by operation.
@@ -164,16 +173,6 @@ pub struct FlopCount {
     pub prefill: u64,
     /// One decode step at the midpoint, for one of the sequences.
     pub decode_per_token: u64,
-}
-
-/// Energy of a request.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct EnergyPrediction {
-    /// Joules and interval.
-    #[serde(flatten)]
-    pub estimate: Estimate,
-    /// `meter` or `catalogue`.
-    pub source: String,
 }
 
 /// Time of one kind of operation within a phase.

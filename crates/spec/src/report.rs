@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{HeldOutError, OpKind, Phase, TensorRole, TensorSpec, TermFit};
+use crate::{
+    EnergyFit, HeldOutError, LoadFit, MeasuredEnergy, OpKind, Phase, TensorRole, TensorSpec,
+    TermFit,
+};
 
 /// Median, spread and samples of one quantity, in ms.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -54,7 +57,13 @@ pub struct MeasureReport {
     /// Highest resident size of the process.
     pub peak_rss_bytes: Option<u64>,
     /// Energy, where a meter exists.
-    pub energy_j: Option<f64>,
+    pub energy_j: Option<MeasuredEnergy>,
+    /// One load of a file in memory or of synthetic weights, from open to usable.
+    #[serde(default)]
+    pub load_ms: Option<Distribution>,
+    /// One load of a file from storage; null of synthetic weights, and where it was not cold.
+    #[serde(default)]
+    pub load_cold_ms: Option<Distribution>,
     /// Relative difference between the two halves of the loads.
     pub noise_floor: Option<f64>,
     /// Samples left out because the scheduler took the processor away.
@@ -158,6 +167,12 @@ pub struct FitSummary {
     pub forms: Vec<TermFit>,
     /// Cross-validated error on whole passes.
     pub held_out: HeldOutError,
+    /// Energy of a pass, where a meter exists.
+    #[serde(default)]
+    pub energy: Option<EnergyFit>,
+    /// Times of loading.
+    #[serde(default)]
+    pub loading: Option<LoadFit>,
 }
 
 /// A model that was predicted first and run then.

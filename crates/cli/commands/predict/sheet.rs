@@ -88,13 +88,15 @@ impl<'a> Place<'a> {
         }
         let mut profile = engine_profile(engine, predictor.machine())?;
         if let Some(kv_type) = &args.kv_type {
-            profile = profile.with_kv_type(kv_type).with_context(|| format!("--kv-type {kv_type}"))?;
+            profile =
+                profile.with_kv_type(kv_type).with_context(|| format!("--kv-type {kv_type}"))?;
         }
         let found = peaks(&device, backend);
         let peak = [found.fp16, found.fp32].into_iter().flatten().fold(0.0, f64::max);
         let ceilings = Ceilings {
             stream_bytes_per_second: 1e9 * device.mem_bandwidth_gbps.unwrap_or(0.0),
-            matmul_flop_per_second: 1e12 * if peak > 0.0 { peak } else { found.int8.unwrap_or(0.0) },
+            matmul_flop_per_second: 1e12
+                * if peak > 0.0 { peak } else { found.int8.unwrap_or(0.0) },
         };
         Ok(Self { device, setup, profile, ceilings, predictor })
     }
@@ -208,7 +210,9 @@ fn observe(
 /// How the engine keeps a model on such a machine.
 fn engine_profile(engine: &str, machine: &Machine) -> anyhow::Result<EngineProfile> {
     let isa = match (machine.maker.as_str(), machine.dots) {
-        ("intel" | "amd", Dots::None | Dots::Scalar) => Isa::X86 { level: X86Level::None, amx: false },
+        ("intel" | "amd", Dots::None | Dots::Scalar) => {
+            Isa::X86 { level: X86Level::None, amx: false }
+        }
         ("intel" | "amd", Dots::Avx2) => Isa::X86 { level: X86Level::Avx2, amx: false },
         ("intel" | "amd", dots) => {
             Isa::X86 { level: X86Level::Avx512Vnni, amx: dots == Dots::Tiles }
