@@ -8,13 +8,13 @@ use foretoken_cost::{
     EngineProfile, OpCost, approximations, batch_cost, memory_notes, pass_cost, roofline,
 };
 use foretoken_spec::{
-    BaselineTimes, Basis, Ceilings, DeviceBackend, DeviceSpec, Estimate, FlopCount, ModelSpec,
-    OpPrediction, Pass, PredictedDevice, PredictedModel, PredictedWorkload, Prediction,
-    SCHEMA_VERSION, Tier, Workload,
+    BaselineTimes, Basis, Ceilings, DeviceBackend, DeviceSpec, EnergyPrediction, Estimate,
+    FlopCount, ModelSpec, OpPrediction, Pass, PredictedDevice, PredictedModel, PredictedWorkload,
+    Prediction, SCHEMA_VERSION, Tier, Workload,
 };
 
 use crate::answer::{end_to_end, milliseconds};
-use crate::{Asked, memory};
+use crate::{Asked, cold_load, energy_from_power, memory};
 
 /// What is known of the engine and of the device beside its sheet.
 #[derive(Debug, Clone)]
@@ -105,7 +105,10 @@ pub fn predict_from_sheet(
             prefill: flop(workload.prefill()),
             decode_per_token: flop(workload.decode_midpoint()) / u64::from(batch),
         },
-        energy_j: None,
+        energy_j: energy(sheet.device, prefill_ms, decode_ms, workload),
+        load_ms: None,
+        load_cold_ms: from_storage(sheet.device, model),
+        first_pass_extra_ms: None,
         ops: ops.flatten().collect(),
         basis: Basis {
             tier: times.tier,
@@ -121,6 +124,45 @@ pub fn predict_from_sheet(
         warnings: approximations(model, sheet.engine),
     }
 }
+
+/// Idle power where only that under load is known: a guess from the catalogue's devices that have
+/// both.
+const IDLE_SHARE: f64 = 0.3;
+/// Joules in a watt-hour.
+const JOULES_PER_WH: f64 = 3600.0;
+
+/// Energy above idle by the sheet's power figures; `None` where it has none.
+fn energy(
+    device: &DeviceSpec,
+    prefill_ms: Option<Estimate>,
+    decode_ms: Option<Estimate>,
+    workload: &Workload,
+) -> Option<EnergyPrediction> {
+    let load_w = device.load_power_w.or(device.tdp_w)?;
+    let idle_w = device.idle_power_w.unwrap_or(IDLE_SHARE * load_w);
+    let of = |ms: Option<Estimate>| energy_from_power(idle_w, load_w, milliseconds(&ms?, 1e-6));
+    let request_ms = end_to_end(prefill_ms, decode_ms, workload.generated_tokens)
+        .or(prefill_ms)
+        .or_else(|| Some(milliseconds(&decode_ms?, 1e-3 * f64::from(workload.generated_tokens))));
+    let whole = of(request_ms)?;
+    let battery_j = device.battery_wh.map(|wh| JOULES_PER_WH * wh);
+    Some(EnergyPrediction {
+        prefill: of(prefill_ms).map(|energy| energy.estimate),
+        per_token: of(decode_ms).map(|energy| energy.estimate),
+        battery_share: battery_j.zip(whole.with_idle).map(|(all, used)| used.point / all),
+        ..whole
+    })
+}
+
+/// The file read once from the usual storage; what the engine does with it afterwards is not known.
+fn from_storage(device: &DeviceSpec, model: &ModelSpec) -> Option<Estimate> {
+    let nothing = Estimate { point: 0.0, lower: 0.0, upper: 0.0, level: LEVEL };
+    let rate = 1e6 * device.storage_bandwidth_mbps?;
+    cold_load(nothing, model.weight_bytes(), rate)
+}
+
+/// Nominal coverage of the intervals.
+const LEVEL: f64 = 0.9;
 
 /// The predicted time of a pass, shared out by the roofline bounds of its operations at the peaks
 /// of the sheet: no operation was measured.
