@@ -124,8 +124,37 @@ pub fn backend_of_list(list: &str) -> Result<&'static str, String> {
     }
 }
 
+/// Quantization that a file's name tells, by our name.
+pub(crate) fn quant_of_file(path: &str) -> Option<String> {
+    let (_, at, name) = split_file_name(path);
+    let rest = name.get(at? + 1..)?;
+    let word = rest.split(['.', '-']).next()?;
+    let word = match word {
+        "fp16" => "f16",
+        "fp32" => "f32",
+        word => word,
+    };
+    let front = &name[..at?];
+    let is_dynamic = front.ends_with("-ud") || front.ends_with("_ud") || front.ends_with(".ud");
+    Some(if is_dynamic { format!("ud_{word}") } else { quant_name(word) })
+}
+
 /// Model id of a file: its name without folder, shard, quantization and extension, in lower case.
 pub fn model_of_file(path: &str) -> Option<String> {
+    let (stem, at, _) = split_file_name(path);
+    let mut name = stem;
+    if at.is_some() {
+        for mark in ["-ud", "_ud", ".ud", ".i1", "-i1"] {
+            name = name.strip_suffix(mark).map(str::to_owned).unwrap_or(name);
+        }
+    }
+    let name = name.trim_matches(['.', '-', '_', ' ']);
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// What stands before the quantization, where that begins (at its separator), and the whole name
+/// in lower case without folder, shard and extension.
+fn split_file_name(path: &str) -> (String, Option<usize>, String) {
     let file = path.rsplit(['/', '\\']).next().unwrap_or(path).to_lowercase();
     let mut name = file.strip_suffix(".gguf").unwrap_or(&file).to_owned();
     if let Some(at) = shard(&name) {
@@ -137,16 +166,9 @@ pub fn model_of_file(path: &str) -> Option<String> {
         let rest = name[at + 1..].split(['.', '-']).next().unwrap_or_default();
         is_file_type(rest) || ["fp16", "fp32"].contains(&rest)
     };
-    if let Some(at) = starts.into_iter().find(|at| is_quant(*at)) {
-        name.truncate(at);
-        for mark in ["-ud", ".i1", "-i1"] {
-            if let Some(short) = name.strip_suffix(mark) {
-                name = short.to_owned();
-            }
-        }
-    }
-    let name = name.trim_matches(['.', '-', '_', ' ']);
-    (!name.is_empty() && name != "-").then(|| name.to_owned())
+    let at = starts.into_iter().find(|at| is_quant(*at));
+    let stem = at.map_or_else(|| name.clone(), |at| name[..at].to_owned());
+    (stem, at, name)
 }
 
 /// Where `-00001-of-00003` begins.
