@@ -79,8 +79,15 @@ pub struct GroupError {
     pub phase: Phase,
     /// Cases.
     pub n: u32,
+    /// Devices behind the cases; `null` for other hold-outs.
+    #[serde(default)]
+    pub devices: Option<u32>,
     /// Median absolute percentage error, as a fraction.
     pub mdape: f64,
+    /// Median over devices of the median of each, so that one device with many cases counts as
+    /// much as one with few; `null` for other hold-outs.
+    #[serde(default)]
+    pub mdape_by_device: Option<f64>,
     /// Mean absolute percentage error.
     pub mape: f64,
     /// 90th percentile of the absolute percentage error.
@@ -186,6 +193,9 @@ pub struct ValidationCase {
     pub group: Option<String>,
     /// Name of the held-out group (a model, a quantization, …).
     pub held_out: String,
+    /// Rows of the held-out device that were given.
+    #[serde(default)]
+    pub rows: u32,
     /// Model.
     pub model: String,
     /// Quantization scheme.

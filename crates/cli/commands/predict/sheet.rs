@@ -49,8 +49,10 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
 }
 
 /// The model that ships with the program.
+const SHIPPED: &str = include_str!("../../../../calibration/cross-device.json");
+
 fn known_devices() -> anyhow::Result<CrossDevice> {
-    CrossDevice::shipped().context("the model of many devices that ships with this program")
+    CrossDevice::from_json(SHIPPED).context("the model of many devices that this program has")
 }
 
 /// One device with what computes on it.
@@ -60,6 +62,8 @@ struct Place<'a> {
     profile: EngineProfile,
     ceilings: Ceilings,
     predictor: DevicePredictor<'a>,
+    /// Devices that the model knows.
+    n_devices: u32,
 }
 
 impl<'a> Place<'a> {
@@ -98,7 +102,8 @@ impl<'a> Place<'a> {
             matmul_flop_per_second: 1e12
                 * if peak > 0.0 { peak } else { found.int8.unwrap_or(0.0) },
         };
-        Ok(Self { device, setup, profile, ceilings, predictor })
+        let n_devices = known.machines.len() as u32;
+        Ok(Self { device, setup, profile, ceilings, predictor, n_devices })
     }
 
     fn predict(
@@ -130,7 +135,7 @@ impl<'a> Place<'a> {
             engine: &self.profile,
             ceilings: self.ceilings,
         };
-        let times = times([(Phase::Prefill, prefill), (Phase::Decode, decode)]);
+        let times = times([(Phase::Prefill, prefill), (Phase::Decode, decode)], self.n_devices);
         let mut prediction = predict_from_sheet(&sheet, model, workload, &asked, &times);
         if prediction.memory.fits == Some(false) {
             prediction.memory.fitting_quants =
@@ -147,7 +152,7 @@ impl<'a> Place<'a> {
     }
 }
 
-fn times(phases: [(Phase, Option<Transfer>); 2]) -> SheetTimes {
+fn times(phases: [(Phase, Option<Transfer>); 2], n_devices: u32) -> SheetTimes {
     let seconds = |transfer: &Transfer| {
         let Estimate { point, lower, upper, level } = transfer.ms;
         Estimate { point: 1e-3 * point, lower: 1e-3 * lower, upper: 1e-3 * upper, level }
@@ -173,7 +178,7 @@ fn times(phases: [(Phase, Option<Transfer>); 2]) -> SheetTimes {
         decode: phases[1].1.as_ref().map(seconds),
         tier: known.iter().map(|t| t.tier).max().unwrap_or(Tier::SpecSheet),
         model: "cross-device".to_owned(),
-        n_devices: known.iter().map(|t| t.devices).min().unwrap_or(0),
+        n_devices,
         extrapolation,
         nearest,
     }
@@ -187,10 +192,10 @@ fn observe(
     backend: DeviceBackend,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let read = read_speed_rows(file)?;
+    let rows = read_speed_rows(file)?;
     // Whatever the rows call it: they are of this device.
     let find = |_: &str| Some(device.clone());
-    let store = Store::join(&read.rows, &find, &ModelShapes::default());
+    let store = Store::join(&rows, &find, &ModelShapes::default());
     for (reason, n) in &store.left_out {
         output.warn(&format!("{}: {n} rows left out: {reason}", file.display()));
     }
