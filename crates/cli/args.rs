@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use foretoken_spec::{Backend, DeviceBackend, HoldOut, QuantScheme};
+use foretoken_spec::{DeviceBackend, HoldOut, QuantScheme};
 
 use crate::parse;
 
