@@ -6,7 +6,7 @@ use foretoken_spec::{Confidence, DeviceSpec, FigureSource, PowerMode};
 use serde::Serialize;
 
 use crate::sheet::cell;
-use crate::units::{NONE, plural, significant};
+use crate::units::{NONE, plain, plural};
 use crate::{Records, Report, Sheet};
 
 /// Answer of `devices`.
@@ -54,7 +54,7 @@ fn list(devices: &[DeviceSpec]) -> Sheet {
             let source = device.sources.get(name);
             let is_doubtful = source.is_some_and(|s| s.confidence == Confidence::Low);
             let mark = if is_doubtful { DOUBT } else { "" };
-            value.map_or_else(String::new, |value| format!("{}{mark}", significant(value, 3)))
+            value.map_or_else(String::new, |value| format!("{}{mark}", plain(value, 3)))
         };
         sheet.row([
             device.id.clone(),
@@ -149,7 +149,7 @@ fn figures(device: &DeviceSpec) -> Sheet {
         match value {
             Some(value) => {
                 let [basis, confidence, source] = source_cells(name);
-                let value = significant(value, 4);
+                let value = plain(value, 4);
                 sheet.row([word.into(), value, unit.into(), basis, confidence, source]);
             }
             None => absent.push(word),
@@ -181,7 +181,7 @@ fn modes(modes: &[PowerMode]) -> Sheet {
         "power modes",
         &["mode", ">limit W", ">idle W", ">load W", ">CPU GHz", ">GPU GHz", ">GB/s"],
     );
-    let figure = |value: Option<f64>| value.map_or_else(String::new, |v| significant(v, 3));
+    let figure = |value: Option<f64>| value.map_or_else(String::new, |v| plain(v, 3));
     for mode in modes {
         sheet.row([
             mode.name.clone(),

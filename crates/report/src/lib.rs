@@ -14,6 +14,7 @@ mod live;
 mod measure;
 mod models;
 mod predict;
+mod probe;
 mod profile;
 pub mod schema;
 mod sheet;
