@@ -103,7 +103,7 @@ fn identity(device: &DeviceSpec) -> Sheet {
         }
     }
     if let Some(notes) = &device.notes {
-        sheet.note(format!("Note: {notes}."));
+        note_wrapped(&mut sheet, &format!("Note: {notes}."));
     }
     sheet
 }
@@ -117,9 +117,9 @@ const FIGURES: [(&str, &str, &str); 14] = [
     ("mem_gb", "memory", "GB"),
     ("mem_rate_mtps", "memory transfers", "MT/s"),
     ("mem_bus_bits", "memory bus", "bits"),
-    ("l2_kb", "L2, all cores", "KiB"),
+    ("l2_kb", "L2 of all cores", "KiB"),
     ("l3_mb", "last-level cache", "MiB"),
-    ("storage_bandwidth_mbps", "storage, reading", "MB/s"),
+    ("storage_bandwidth_mbps", "reading of storage", "MB/s"),
     ("tdp_w", "TDP", "W"),
     ("idle_power_w", "idle power", "W"),
     ("load_power_w", "load power", "W"),
@@ -171,9 +171,27 @@ fn figures(device: &DeviceSpec) -> Sheet {
         sheet.note(format!("[{number}] {source}"));
     }
     if !absent.is_empty() {
-        sheet.note(format!("Not known: {}.", absent.join(", ")));
+        note_wrapped(&mut sheet, &format!("Not known: {}.", absent.join(", ")));
     }
     sheet
+}
+
+/// Columns that a note may take.
+const WIDTH: usize = 100;
+
+/// A note in as many lines as it needs.
+fn note_wrapped(sheet: &mut Sheet, text: &str) {
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            sheet.note(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    sheet.note(line);
 }
 
 fn modes(modes: &[PowerMode]) -> Sheet {

@@ -183,6 +183,6 @@ fn catalogue(report: &ProbeReport) -> Option<Sheet> {
             significant(row.ratio, 2),
         ]);
     }
-    sheet.note("What is achieved stays below a data sheet's peak: 0.6 to 0.95 of it is usual.");
+    sheet.note("What is achieved stays below a data sheet's peak.");
     Some(sheet)
 }
