@@ -56,6 +56,8 @@ pub enum Command {
     Models(ModelsArgs),
     /// List devices and what is known of them.
     Devices(DevicesArgs),
+    /// Measure what this machine achieves in seconds, and write a device file.
+    Probe(ProbeArgs),
     /// Write the JSON Schemas of all outputs.
     #[command(hide = true)]
     Schema(SchemaArgs),
@@ -500,6 +502,29 @@ pub struct DevicesArgs {
     /// Show one device, or the devices of a .toml, .json or .csv file, in full.
     #[arg(long, value_name = "ID|FILE", conflicts_with_all = ["filter", "kind", "backend"])]
     pub show: Option<String>,
+}
+
+/// `probe`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  foretoken probe
+  foretoken probe --out my-laptop.toml
+  foretoken probe --storage /mnt/models       the drive where models lie
+  foretoken devices --show my-laptop.toml     what was written, beside where it is from")]
+pub struct ProbeArgs {
+    /// Device file to write, TOML.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Most threads [default: all processors].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// Folder in which a file of at most 256 MiB is written, read and removed.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub storage: PathBuf,
+    /// Leave the storage alone.
+    #[arg(long, conflicts_with = "storage")]
+    pub no_storage: bool,
 }
 
 /// `schema`

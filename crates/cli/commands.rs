@@ -8,6 +8,7 @@ pub mod inspect;
 pub mod measure;
 pub mod models;
 pub mod predict;
+pub mod probe;
 pub mod profile;
 pub mod schema;
 pub mod synth;

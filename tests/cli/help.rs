@@ -23,6 +23,7 @@ fn help_of_each_command() {
         "synth",
         "models",
         "devices",
+        "probe",
     ] {
         let text = help(&[command, "--help"]);
         assert!(text.contains("Examples:"), "{command} shows no examples");

@@ -10,6 +10,7 @@ mod hub;
 mod inspect;
 mod measure;
 mod predict;
+mod probe;
 mod profile;
 mod report;
 mod schema;

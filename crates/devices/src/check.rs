@@ -246,7 +246,7 @@ fn impossible(
 }
 
 /// Four significant digits, as people would write them.
-pub(crate) fn rounded(value: f64) -> f64 {
+pub fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
     }

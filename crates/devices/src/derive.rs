@@ -14,7 +14,7 @@ use foretoken_spec::{
 };
 use serde::Deserialize;
 
-use crate::check::rounded;
+pub use crate::check::rounded;
 
 const RATES: &str = include_str!("../data/rates.toml");
 

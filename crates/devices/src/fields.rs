@@ -47,10 +47,10 @@ pub(crate) const FIELDS: [(&str, FieldType); 33] = [
     ("battery_wh", FieldType::Number),
     ("modes", FieldType::Structure),
     ("sources", FieldType::Structure),
+    ("probe", FieldType::Structure),
     // Of the public lists, and of files that other commands wrote.
     ("device_id", FieldType::Text),
     ("schema_version", FieldType::Whole),
-    ("probe", FieldType::Structure),
 ];
 
 /// Words that people write for a field.
@@ -99,7 +99,7 @@ pub(crate) fn type_of(field: &str) -> Option<FieldType> {
 
 /// The names that a user may write.
 pub(crate) fn names() -> Vec<&'static str> {
-    FIELDS.iter().map(|(name, _)| *name).take(30).collect()
+    FIELDS.iter().map(|(name, _)| *name).take(31).collect()
 }
 
 /// The field that a wrong name likely meant.

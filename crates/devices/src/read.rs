@@ -139,7 +139,7 @@ pub(crate) fn to_spec(device: &RawDevice) -> Result<DeviceSpec, Located> {
     let mut object = Map::new();
     for field in &device.fields {
         let (name, value) = field_value(field).map_err(|problem| (field.line, problem))?;
-        if !matches!(name, "schema_version" | "probe") {
+        if name != "schema_version" {
             object.insert(name.to_owned(), value);
         }
     }
@@ -151,7 +151,7 @@ pub(crate) fn to_spec(device: &RawDevice) -> Result<DeviceSpec, Located> {
         .map_err(|problem| (line(device, "class"), problem))?;
     read_backends(&mut object).map_err(|problem| (line(device, "backends"), problem))?;
     // What is left to go wrong is within a list or a table.
-    ["clusters", "gpu", "modes", "sources"]
+    ["clusters", "gpu", "modes", "sources", "probe"]
         .iter()
         .find_map(|name| Some((*name, wrong_structure(name, object.get(*name)?)?)))
         .map_or(Ok(()), |(name, problem)| Err((line(device, name), problem)))?;
@@ -290,7 +290,7 @@ fn read_backends(object: &mut Map<String, Value>) -> Result<(), Problem> {
 
 /// What serde says of a list or a table that is not of our form.
 fn wrong_structure(name: &str, value: &Value) -> Option<Problem> {
-    use foretoken_spec::{CoreCluster, GpuUnits, PowerMode};
+    use foretoken_spec::{CoreCluster, GpuUnits, PowerMode, Probed};
     use std::collections::BTreeMap;
     let (error, expected) = match name {
         "clusters" => (
@@ -305,6 +305,9 @@ fn wrong_structure(name: &str, value: &Value) -> Option<Problem> {
             serde_json::from_value::<Vec<PowerMode>>(value.clone()).err(),
             "a list such as [{ name = \"15W\", limit_w = 15 }]",
         ),
+        "probe" => {
+            (serde_json::from_value::<Probed>(value.clone()).err(), "what `foretoken probe` wrote")
+        }
         _ => (
             serde_json::from_value::<BTreeMap<String, FigureSource>>(value.clone()).err(),
             "a table such as { mem_gb = { basis = \"published\", confidence = \"high\", source = \

@@ -6,7 +6,7 @@ use foretoken_spec::{Confidence, DeviceSpec, FigureSource, PowerMode};
 use serde::Serialize;
 
 use crate::sheet::cell;
-use crate::units::{NONE, plural, significant};
+use crate::units::{NONE, plain, plural};
 use crate::{Records, Report, Sheet};
 
 /// Answer of `devices`.
@@ -54,7 +54,7 @@ fn list(devices: &[DeviceSpec]) -> Sheet {
             let source = device.sources.get(name);
             let is_doubtful = source.is_some_and(|s| s.confidence == Confidence::Low);
             let mark = if is_doubtful { DOUBT } else { "" };
-            value.map_or_else(String::new, |value| format!("{}{mark}", significant(value, 3)))
+            value.map_or_else(String::new, |value| format!("{}{mark}", plain(value, 3)))
         };
         sheet.row([
             device.id.clone(),
@@ -103,7 +103,7 @@ fn identity(device: &DeviceSpec) -> Sheet {
         }
     }
     if let Some(notes) = &device.notes {
-        sheet.note(format!("Note: {notes}."));
+        note_wrapped(&mut sheet, &format!("Note: {notes}."));
     }
     sheet
 }
@@ -117,9 +117,9 @@ const FIGURES: [(&str, &str, &str); 14] = [
     ("mem_gb", "memory", "GB"),
     ("mem_rate_mtps", "memory transfers", "MT/s"),
     ("mem_bus_bits", "memory bus", "bits"),
-    ("l2_kb", "L2, all cores", "KiB"),
+    ("l2_kb", "L2 of all cores", "KiB"),
     ("l3_mb", "last-level cache", "MiB"),
-    ("storage_bandwidth_mbps", "storage, reading", "MB/s"),
+    ("storage_bandwidth_mbps", "reading of storage", "MB/s"),
     ("tdp_w", "TDP", "W"),
     ("idle_power_w", "idle power", "W"),
     ("load_power_w", "load power", "W"),
@@ -149,7 +149,7 @@ fn figures(device: &DeviceSpec) -> Sheet {
         match value {
             Some(value) => {
                 let [basis, confidence, source] = source_cells(name);
-                let value = significant(value, 4);
+                let value = plain(value, 4);
                 sheet.row([word.into(), value, unit.into(), basis, confidence, source]);
             }
             None => absent.push(word),
@@ -171,9 +171,27 @@ fn figures(device: &DeviceSpec) -> Sheet {
         sheet.note(format!("[{number}] {source}"));
     }
     if !absent.is_empty() {
-        sheet.note(format!("Not known: {}.", absent.join(", ")));
+        note_wrapped(&mut sheet, &format!("Not known: {}.", absent.join(", ")));
     }
     sheet
+}
+
+/// Columns that a note may take.
+const WIDTH: usize = 100;
+
+/// A note in as many lines as it needs.
+fn note_wrapped(sheet: &mut Sheet, text: &str) {
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            sheet.note(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    sheet.note(line);
 }
 
 fn modes(modes: &[PowerMode]) -> Sheet {
@@ -181,7 +199,7 @@ fn modes(modes: &[PowerMode]) -> Sheet {
         "power modes",
         &["mode", ">limit W", ">idle W", ">load W", ">CPU GHz", ">GPU GHz", ">GB/s"],
     );
-    let figure = |value: Option<f64>| value.map_or_else(String::new, |v| significant(v, 3));
+    let figure = |value: Option<f64>| value.map_or_else(String::new, |v| plain(v, 3));
     for mode in modes {
         sheet.row([
             mode.name.clone(),

@@ -84,6 +84,11 @@ fn one_device_is_a_card() {
 }
 
 #[test]
+fn probe() {
+    check("probe", &testing::probe());
+}
+
+#[test]
 fn profile() {
     check("profile", &Profiled(testing::profile()));
 }

@@ -15,6 +15,7 @@ mod live;
 mod measure;
 mod models;
 mod predict;
+mod probe;
 mod profile;
 pub mod schema;
 mod sheet;

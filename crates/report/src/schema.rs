@@ -2,7 +2,8 @@
 
 use foretoken_spec::{
     CalibrateReport, Calibration, CatalogueModel, DeviceSpec, FormComparison, InspectReport,
-    LearningCurve, MeasureReport, Measurement, Prediction, ProfileReport, ValidationReport,
+    LearningCurve, MeasureReport, Measurement, Prediction, ProbeReport, ProfileReport,
+    ValidationReport,
 };
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
@@ -27,6 +28,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("measurement.json", schema_for!(Measurement).to_value()),
         ("models.json", schema_for!(Vec<CatalogueModel>).to_value()),
         ("predict.json", schema_for!(PredictAnswer).to_value()),
+        ("probe.json", schema_for!(ProbeReport).to_value()),
         ("profile.json", schema_for!(ProfileReport).to_value()),
         ("validate-forms.json", schema_for!(FormComparison).to_value()),
         ("validate-learning-curve.json", schema_for!(LearningCurve).to_value()),

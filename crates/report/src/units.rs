@@ -23,6 +23,15 @@ pub fn significant(value: f64, digits: usize) -> String {
     if decimals > 0 && rounded_up { format!("{value:.*}", decimals - 1) } else { text }
 }
 
+/// [`significant`] without zeros at its end: a figure as it was stated, `8` and not `8.000`.
+pub fn plain(value: f64, digits: usize) -> String {
+    let text = significant(value, digits);
+    if !text.contains('.') {
+        return text;
+    }
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// Milliseconds, without the unit: three significant digits.
 pub fn ms(value: f64) -> String {
     significant(value, 3)
@@ -156,6 +165,15 @@ mod tests {
             (f64::NAN, NONE),
         ] {
             assert_eq!(significant(value, 3), text, "{value}");
+        }
+    }
+
+    #[test]
+    fn plain_figures_have_no_zeros_at_their_end() {
+        for (value, text) in
+            [(8.0, "8"), (2.40, "2.4"), (100.0, "100"), (0.0, "0"), (17.07, "17.07")]
+        {
+            assert_eq!(plain(value, 4), text);
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Backend;
+use crate::{Backend, Probed};
 
 /// What the peaks of a [`DeviceSpec`] belong to.
 #[derive(
@@ -393,6 +393,9 @@ pub struct DeviceSpec {
     /// Source of each figure, by its name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, FigureSource>,
+    /// What `foretoken probe` measured on a device like this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probed>,
 }
 
 impl DeviceSpec {
@@ -429,6 +432,7 @@ impl DeviceSpec {
             battery_wh: None,
             modes: Vec::new(),
             sources: BTreeMap::new(),
+            probe: None,
         }
     }
 
