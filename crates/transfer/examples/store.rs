@@ -12,7 +12,7 @@ fn main() {
     for d in &model.domains { eprintln!("{:?} {:?} n={} {:?}", d.processor, d.phase, d.rows.len(), d.fitted); }
     std::fs::write(path, model.to_json().unwrap()).unwrap();
     let t = std::time::Instant::now();
-    let r = validate(&model, &store, vec![]).unwrap();
+    let r = validate(&model, &store, Some(20), vec![]).unwrap();
     eprintln!("validate {:?}", t.elapsed());
     for w in &r.warnings { eprintln!("{w}"); }
     for g in &r.groups {

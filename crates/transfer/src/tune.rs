@@ -62,5 +62,5 @@ fn loss(sample: &Sample, effects: &Effects) -> f64 {
     }
     let moved = effects.values().into_iter().zip(Effects::START.values());
     let restraint: f64 = moved.map(|(a, b)| (a / b).ln().powi(2)).sum();
-    sum / weights + RESTRAINT * restraint
+    sum / weights + std::env::var("RESTRAINT").ok().and_then(|v| v.parse().ok()).unwrap_or(RESTRAINT) * restraint
 }
