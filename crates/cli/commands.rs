@@ -3,6 +3,7 @@
 //! What several commands need stands here.
 
 pub mod calibrate;
+pub mod import;
 pub mod inspect;
 pub mod measure;
 pub mod models;

@@ -6,6 +6,7 @@ mod bad_requests;
 mod calibrate;
 mod help;
 mod hub;
+mod import;
 mod inspect;
 mod measure;
 mod predict;

@@ -8,6 +8,7 @@
 mod calibrate;
 #[cfg(test)]
 mod golden;
+mod import;
 mod inspect;
 mod live;
 mod measure;
