@@ -9,6 +9,7 @@ mod calibrate;
 mod devices;
 #[cfg(test)]
 mod golden;
+mod import;
 mod inspect;
 mod live;
 mod measure;

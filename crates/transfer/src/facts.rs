@@ -182,8 +182,8 @@ struct Shape {
 
 impl ModelShapes {
     /// From the text of a `models.csv`: columns `model`, `n_layers`, `hidden`, `ffn`, `n_heads`,
-    /// `n_kv_heads`, `head_dim`, `vocab`, `tied_embeddings`, and `active_params_b` or a note such
-    /// as `3.6B active`.
+    /// `n_kv_heads`, `head_dim`, `vocab`, `tied_embeddings`, `params_b`, and `streamed_params_b`,
+    /// `active_params_b` or a note such as `3.6B active`.
     ///
     /// # Errors
     /// Text that is no such table, with its line.
@@ -205,7 +205,10 @@ impl ModelShapes {
             let model = record.get(name).unwrap_or("").trim().to_owned();
             let notes = [cell("notes"), cell("source")].join(" ");
             let named = active_of_name(&model);
-            let active = number("active_params_b").or_else(|| active_of_note(&notes)).or(named);
+            let stored = number("params_b");
+            let listed = number("streamed_params_b").or(number("active_params_b"));
+            let listed = listed.filter(|active| stored.is_none_or(|stored| *active < stored));
+            let active = listed.or_else(|| active_of_note(&notes)).or(named);
             let shape = Shape {
                 n_layers: number("n_layers"),
                 hidden: number("hidden"),

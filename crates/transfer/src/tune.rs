@@ -9,7 +9,7 @@ const N_SWEEPS: usize = 3;
 const FIRST_STEP: f64 = 1.6;
 /// How strongly parameters are drawn back to where they begin, per squared logarithm: chosen, like
 /// the parameters themselves, on devices that were kept out.
-const RESTRAINT: f64 = 0.05;
+const RESTRAINT: f64 = 0.2;
 /// Misses beyond so many standard deviations count no more: rows of broken setups must not set
 /// the effects of all others.
 const FARTHEST: f64 = 3.0;
@@ -62,5 +62,5 @@ fn loss(sample: &Sample, effects: &Effects) -> f64 {
     }
     let moved = effects.values().into_iter().zip(Effects::START.values());
     let restraint: f64 = moved.map(|(a, b)| (a / b).ln().powi(2)).sum();
-    sum / weights + std::env::var("RESTRAINT").ok().and_then(|v| v.parse().ok()).unwrap_or(RESTRAINT) * restraint
+    sum / weights + RESTRAINT * restraint
 }
