@@ -48,6 +48,8 @@ pub enum Command {
     Measure(MeasureArgs),
     /// Show where the time of one real run goes, by phase and kernel.
     Profile(ProfileArgs),
+    /// Read other people's measurements: llama-bench, test-backend-ops, CSV.
+    Import(ImportArgs),
     /// Show a model's tensors, bytes, and FLOP and traffic of each operation.
     Inspect(InspectArgs),
     /// Write a GGUF file of a model's true shapes with synthetic weights.
@@ -413,6 +415,82 @@ pub struct ProfileArgs {
     /// beyond noise.
     #[arg(long, value_name = "P", value_parser = parse::fraction, requires = "against")]
     pub fail_above: Option<f64>,
+}
+
+/// What `import` reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImportArg {
+    /// llama-bench: JSON, JSON Lines, CSV, SQL or Markdown, of any version and fork.
+    LlamaBench,
+    /// `test-backend-ops perf --output sql`: single kernels.
+    TestBackendOps,
+    /// Speeds as CSV with the columns of the public store, or as JSON Lines of ours.
+    Csv,
+}
+
+/// `--device-kind`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceKindArg {
+    /// A processor with its own memory.
+    Cpu,
+    /// A graphics card.
+    Gpu,
+    /// Graphics in a processor.
+    Igpu,
+    /// A system on a chip: phones, boards, Apple.
+    Soc,
+}
+
+/// `import`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  foretoken import llama-bench run.json --device-id my-laptop --out datasets/my-laptop.jsonl
+  llama-bench -m model.gguf -o jsonl | foretoken import llama-bench - --device-id here --out a.jsonl
+  foretoken import llama-bench pasted.md --device-id rtx-4090        only says what it would read
+  foretoken import test-backend-ops perf.sql --device-id m2 --out kernels.jsonl
+  foretoken import csv others.csv --out others.jsonl
+
+What cannot be understood is told with file and line, and left out.")]
+pub struct ImportArgs {
+    /// What wrote the files.
+    #[arg(value_name = "WHAT", value_enum)]
+    pub what: ImportArg,
+    /// Files; - is standard input. The format is told by the content.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Device that was measured: an id of your own, or of datasets/public/devices.csv.
+    #[arg(long, value_name = "ID", value_parser = parse::name, required_if_eq_any([
+        ("what", "llama-bench"), ("what", "test-backend-ops"),
+    ]))]
+    pub device_id: Option<String>,
+    /// Kind of the device.
+    #[arg(long, value_name = "KIND", value_enum)]
+    pub device_kind: Option<DeviceKindArg>,
+    /// Engine [default: told by the fields: llama.cpp, ik_llama.cpp].
+    #[arg(long, value_name = "NAME", value_parser = parse::name)]
+    pub runtime: Option<String>,
+    /// Backend that was used, where the file names several or none.
+    #[arg(long, value_name = "B", value_parser = parse::name)]
+    pub backend: Option<String>,
+    /// Model id, where all rows are of one model [default: the name of the file that was run].
+    #[arg(long, value_name = "ID", value_parser = parse::name)]
+    pub model: Option<String>,
+    /// Where the numbers were published.
+    #[arg(long, value_name = "URL", value_parser = parse::name)]
+    pub source_url: Option<String>,
+    /// When they were measured [default: the day that the rows tell].
+    #[arg(long, value_name = "DATE", value_parser = parse::name)]
+    pub source_date: Option<String>,
+    /// Rules that say which rows are not used and why, as datasets/public/rules.toml.
+    #[arg(long, value_name = "FILE.toml")]
+    pub rules: Option<PathBuf>,
+    /// File to write: JSON Lines, or CSV where its name ends so; without it nothing is written.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Replace the file where it exists.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `inspect`

@@ -1,12 +1,14 @@
 //! Files: written whole or by whole lines, read with errors that name file, line and field.
 
 mod atomic;
+mod input;
 mod lines;
 mod page;
 mod read;
 mod store;
 
 pub use atomic::{AtomicFile, check_writable, make_folder, require_space, write_atomic};
+pub use input::read_input;
 pub use lines::JsonLines;
 pub use page::{check_page, write_page};
 pub use read::{read_calibration, read_lines, read_measurements, read_profile, require_backend};

@@ -57,6 +57,7 @@ fn run(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Validate(args) => commands::validate::run(args, &output),
         Command::Measure(args) => commands::measure::run(args, &output),
         Command::Profile(args) => commands::profile::run(args, &output),
+        Command::Import(args) => commands::import::run(args, &output),
         Command::Inspect(args) => commands::inspect::run(args, &output),
         Command::Synth(args) => commands::synth::run(args, &output),
         Command::Models(args) => commands::models::run(args, &output),

@@ -1,4 +1,4 @@
-//! Parsers of argument values: durations, percentages.
+//! Parsers of argument values: durations, percentages, names.
 
 use std::time::Duration;
 
@@ -76,6 +76,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// Durations from 1 ms to a day make sense here.
 fn to_duration(seconds: f64) -> Option<Duration> {
     (1e-3..=86_400.0).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+}
+
+/// A name of something, on one line.
+pub fn name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err("give a name of one line".to_owned());
+    }
+    Ok(name.to_owned())
 }
 
 /// `10%` or `0.1`, as a fraction.

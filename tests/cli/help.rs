@@ -19,11 +19,13 @@ fn help_of_each_command() {
         "validate",
         "measure",
         "profile",
+        "import",
         "inspect",
         "synth",
         "models",
         "devices",
         "probe",
+        "fit-devices",
     ] {
         let text = help(&[command, "--help"]);
         assert!(text.contains("Examples:"), "{command} shows no examples");

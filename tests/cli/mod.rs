@@ -7,6 +7,7 @@ mod calibrate;
 mod devices;
 mod help;
 mod hub;
+mod import;
 mod inspect;
 mod measure;
 mod predict;

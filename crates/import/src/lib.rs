@@ -11,6 +11,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod backend_ops;
 mod check;
 mod columns;
 mod error;
@@ -22,16 +23,19 @@ mod read;
 mod record;
 mod rules;
 mod scan;
+mod summary;
 mod text;
 
+pub use backend_ops::{Anchors, read_backend_ops, to_backend_ops_sql};
 pub use columns::{COLUMNS, EXTRA, read_csv, to_csv};
 pub use error::{ImportError, Problem};
 pub use jsonl::{read_jsonl, to_jsonl};
 pub use llama_bench::{BenchFormat, read_llama_bench, to_llama_bench};
-pub use names::{ModelType, backend_of_list, model_of_file, quant_name};
+pub use names::{ModelType, backend_of_list, known_backend, model_of_file, quant_name};
 pub use origin::Origin;
 pub use read::{read_speed_rows, read_speeds};
 pub use rules::{Pattern, Rule, Rules};
+pub use summary::{Read, Summary};
 pub use text::decode;
 
 use foretoken_spec::SpeedRow;

@@ -103,6 +103,13 @@ pub fn backend_name(text: &str) -> Option<&'static str> {
     BACKENDS.iter().find(|(ggml, _)| *ggml == bare).map(|(_, ours)| *ours)
 }
 
+/// A backend as a person names it (`CUDA`, `hip`, `npu`), by our name.
+pub fn known_backend(text: &str) -> Option<&'static str> {
+    let told = text.trim().to_lowercase();
+    let ours = BACKENDS.iter().map(|(_, ours)| *ours).find(|ours| *ours == told);
+    ours.or_else(|| backend_name(&told))
+}
+
 /// What a list of backends (`Metal,BLAS`, `CUDA`) makes of a run.
 ///
 /// # Errors

@@ -36,7 +36,7 @@ pub struct Rule {
     pub flag: Option<String>,
     /// Step to which the speeds were rounded, in tokens per second.
     pub resolution: Option<f64>,
-    /// Columns to correct: `device_kind`, `source_url`, `notes`, `quant` or `batch`.
+    /// Columns to correct: `device_kind`, `source_url`, `notes`, `arch`, `quant` or `batch`.
     #[serde(default)]
     pub set: BTreeMap<String, String>,
     /// Text to replace in such columns: what stands there, and what shall.
@@ -165,7 +165,7 @@ impl Rule {
 }
 
 /// Columns that a rule may correct.
-const SETTABLE: [&str; 5] = ["device_kind", "source_url", "notes", "quant", "batch"];
+const SETTABLE: [&str; 6] = ["device_kind", "source_url", "notes", "arch", "quant", "batch"];
 
 fn set(row: &mut SpeedRow, name: &str, value: &str) {
     let text = (!value.is_empty()).then(|| value.to_owned());
@@ -173,6 +173,7 @@ fn set(row: &mut SpeedRow, name: &str, value: &str) {
         "device_kind" => row.device_kind = text,
         "source_url" => row.source_url = text,
         "notes" => row.notes = text,
+        "arch" => row.arch = text,
         "quant" => row.quant = quant_name(value),
         _ => row.batch = text,
     }

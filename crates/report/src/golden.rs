@@ -54,6 +54,11 @@ fn calibrate() {
 }
 
 #[test]
+fn import() {
+    check("import", &testing::import());
+}
+
+#[test]
 fn validate() {
     check("validate", &testing::validation());
 }

@@ -10,6 +10,7 @@ mod devices;
 mod energy;
 #[cfg(test)]
 mod golden;
+mod import;
 mod inspect;
 mod live;
 mod measure;

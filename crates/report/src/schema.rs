@@ -1,8 +1,9 @@
 //! JSON Schemas of everything that is written for other programs.
 
 use foretoken_spec::{
-    CalibrateReport, Calibration, CatalogueModel, DeviceSpec, FormComparison, InspectReport,
-    LearningCurve, MeasureReport, Measurement, Prediction, ProbeReport, ProfileReport,
+    CalibrateReport, Calibration, CatalogueModel, DeviceSpec, FormComparison, ImportReport,
+    InspectReport, KernelAnchor, LearningCurve, MeasureReport, Measurement, Prediction,
+    ProbeReport, ProfileReport, SpeedRow,
     ValidationReport,
 };
 use schemars::{JsonSchema, schema_for};
@@ -23,7 +24,9 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("calibrate.json", schema_for!(CalibrateReport).to_value()),
         ("calibration.json", schema_for!(Calibration).to_value()),
         ("devices.json", schema_for!(Vec<DeviceSpec>).to_value()),
+        ("import.json", schema_for!(ImportReport).to_value()),
         ("inspect.json", schema_for!(InspectReport).to_value()),
+        ("kernel-anchor.json", schema_for!(KernelAnchor).to_value()),
         ("measure.json", schema_for!(Vec<MeasureReport>).to_value()),
         ("measurement.json", schema_for!(Measurement).to_value()),
         ("models.json", schema_for!(Vec<CatalogueModel>).to_value()),
@@ -32,6 +35,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("profile.json", schema_for!(ProfileReport).to_value()),
         ("validate-forms.json", schema_for!(FormComparison).to_value()),
         ("validate-learning-curve.json", schema_for!(LearningCurve).to_value()),
+        ("speed.json", schema_for!(SpeedRow).to_value()),
         ("validate.json", schema_for!(ValidationReport).to_value()),
     ]
 }
@@ -43,6 +47,9 @@ mod tests {
     #[test]
     fn the_promised_names_are_in_the_schemas() {
         let promised = [
+            ("import.json", "problems"),
+            ("speed.json", "tokens_per_second"),
+            ("kernel-anchor.json", "op_params"),
             ("measure.json", "kv_len"),
             ("predict.json", "decode_tokens_per_second"),
             ("predict.json", "activation_bytes"),

@@ -838,3 +838,43 @@ pub fn profile_comparison() -> ProfileComparison {
         warnings: vec!["the older run had 4 threads".into()],
     }
 }
+
+pub fn import() -> ImportReport {
+    let group = |phase: &str, rows, usable| ImportedGroup {
+        runtime: "llama.cpp".into(),
+        backend: "cuda".into(),
+        device_kind: Some("gpu".into()),
+        phase: phase.into(),
+        rows,
+        usable,
+        devices: 2,
+        models: 3,
+    };
+    let count = |reason: &str, rows| ReasonCount { reason: reason.into(), rows };
+    let file = |name: &str, rows, problems| ImportedFile {
+        file: name.into(),
+        formats: if rows > 0 { vec!["json".into(), "markdown".into()] } else { vec![] },
+        rows,
+        problems,
+        other_lines: 7,
+    };
+    ImportReport {
+        schema_version: SCHEMA_VERSION,
+        out: Some("datasets/mine.jsonl".into()),
+        rows: 40,
+        usable: 38,
+        repeated: 1,
+        files: vec![file("a.json", 41, 21), file("b.md", 0, 0)],
+        groups: vec![group("decode", 20, 20), group("prefill", 20, 18)],
+        excluded: vec![count("prompt and generation under one clock (pp512+tg128)", 2)],
+        flags: vec![count("kv_quantized", 4)],
+        problems: (1..=21)
+            .map(|line| ImportProblem {
+                file: "a.json".into(),
+                line,
+                reason: "`n_gen` is `many`, no whole number that fits".into(),
+            })
+            .collect(),
+        warnings: vec!["b.md: nothing of llama-bench was found in it".into()],
+    }
+}

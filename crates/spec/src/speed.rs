@@ -318,6 +318,9 @@ impl BenchDetails {
 }
 
 /// One kernel's speed on one device, from `test-backend-ops perf`.
+///
+/// ggml calls flop per second `flops`, and counts bandwidth in 2³⁰ bytes where it says GB
+/// (`test-backend-ops.cpp`, `eval_perf`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelAnchor {
     /// See [`crate::SCHEMA_VERSION`].
@@ -341,12 +344,12 @@ pub struct KernelAnchor {
     /// Arithmetic per second, where ggml counts it; one multiply-accumulate is 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flop_per_second: Option<f64>,
-    /// Memory traffic per second, in 10⁹ bytes, where ggml counts it.
+    /// Memory traffic per second, in 2³⁰ bytes, where ggml counts it (as `bandwidth_gb_s`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bandwidth_gb_s: Option<f64>,
+    pub bandwidth_gib_per_second: Option<f64>,
     /// Memory of the operands, in 2¹⁰ bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_kb: Option<u64>,
+    pub memory_kib: Option<u64>,
     /// Runs that the time is the mean of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_runs: Option<u64>,

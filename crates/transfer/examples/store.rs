@@ -24,7 +24,7 @@ fn main() {
     }
     std::fs::write(path, model.to_json().unwrap()).unwrap();
     let t = std::time::Instant::now();
-    let r = validate(&model, &store, vec![]).unwrap();
+    let r = validate(&model, &store, Some(20), vec![]).unwrap();
     eprintln!("validate {:?}", t.elapsed());
     for w in &r.warnings {
         eprintln!("{w}");

@@ -96,11 +96,13 @@ pub fn quant_family(quant: &str) -> &'static str {
     let is = |prefix: &str| name.starts_with(prefix);
     if quant.to_lowercase().ends_with("_r4") || quant.to_lowercase().ends_with("_r8") {
         "interleaved"
+    } else if ["iq1_bn", "iq2_bn", "i2_s", "q1_0", "tq"].iter().any(|ternary| is(ternary)) {
+        "ternary"
     } else if is("f16") || is("bf16") || is("f32") {
         "float"
     } else if is("iq4_nl") || is("iq4_xs") {
         "iq4"
-    } else if is("iq") || is("tq") {
+    } else if is("iq") {
         "iq"
     } else if is("mxfp") || is("nvfp") {
         "fp4"
@@ -172,12 +174,16 @@ struct Shape {
     is_tied: bool,
     active_params: Option<f64>,
     is_sparse: bool,
+    /// The number of weights in the lists is not what is stored.
+    is_effective: bool,
+    /// Layers with a cache that grows, of all layers.
+    cached_share: f64,
 }
 
 impl ModelShapes {
     /// From the text of a `models.csv`: columns `model`, `n_layers`, `hidden`, `ffn`, `n_heads`,
-    /// `n_kv_heads`, `head_dim`, `vocab`, `tied_embeddings`, and `active_params_b` or a note such
-    /// as `3.6B active`.
+    /// `n_kv_heads`, `head_dim`, `vocab`, `tied_embeddings`, `params_b`, and `streamed_params_b`,
+    /// `active_params_b` or a note such as `3.6B active`.
     ///
     /// # Errors
     /// Text that is no such table, with its line.
@@ -199,7 +205,10 @@ impl ModelShapes {
             let model = record.get(name).unwrap_or("").trim().to_owned();
             let notes = [cell("notes"), cell("source")].join(" ");
             let named = active_of_name(&model);
-            let active = number("active_params_b").or_else(|| active_of_note(&notes)).or(named);
+            let stored = number("params_b");
+            let listed = number("streamed_params_b").or(number("active_params_b"));
+            let listed = listed.filter(|active| stored.is_none_or(|stored| *active < stored));
+            let active = listed.or_else(|| active_of_note(&notes)).or(named);
             let shape = Shape {
                 n_layers: number("n_layers"),
                 hidden: number("hidden"),
@@ -211,6 +220,8 @@ impl ModelShapes {
                 is_tied: number("tied_embeddings").is_some(),
                 active_params: active.map(|b| b * 1e9),
                 is_sparse: active.is_some() || notes.contains("MoE"),
+                is_effective: notes.contains("effective size"),
+                cached_share: cached_share(cell("arch")),
             };
             shapes.insert(model, shape);
         }
@@ -222,7 +233,17 @@ impl ModelShapes {
     /// # Errors
     /// Why it cannot be told, as a reason to leave the row out.
     pub fn facts(&self, row: &SpeedRow) -> Result<ModelFacts, String> {
-        let shape = self.0.get(&row.model).copied().unwrap_or_default();
+        let unlisted = Shape {
+            cached_share: cached_share(row.arch.as_deref().unwrap_or_default()),
+            ..Shape::default()
+        };
+        let shape = self.0.get(&row.model).copied().unwrap_or(unlisted);
+        if shape.is_effective {
+            return Err("its weights are counted by effect, not as they are stored".into());
+        }
+        if quant_family(&row.quant) == "ternary" {
+            return Err("ternary weights: kernels of their own, on too few devices".into());
+        }
         let exact = row.model_params.map(|n| n as f64);
         let params = exact.or(row.params_b.map(|b| b * 1e9)).filter(|p| *p > 0.0);
         let params = params.ok_or("the number of weights is not known")?;
@@ -257,7 +278,10 @@ impl ModelShapes {
             attention_width: heads.or(shape.hidden).unwrap_or(4096.0),
             // Models whose dimensions are not published widely are new: they have few key heads
             // or windows; half of the usual 8 heads of 128.
-            kv_bytes_per_token: n_layers * kv.unwrap_or(1024.0) * CACHE_BYTES,
+            kv_bytes_per_token: n_layers
+                * shape.cached_share
+                * kv.unwrap_or(1024.0)
+                * cache_bytes(row),
             widths: match (shape.hidden, shape.feed_forward, shape.vocabulary) {
                 (Some(hidden), Some(feed_forward), Some(vocabulary)) => {
                     Some(Widths { hidden, feed_forward, vocabulary })
@@ -266,6 +290,26 @@ impl ModelShapes {
             },
         })
     }
+}
+
+/// Layers whose cache grows with the context: hybrids keep it in one of four (Qwen3-Next and its
+/// successors) or six of sixteen (LFM2); from memory.
+fn cached_share(architecture: &str) -> f64 {
+    let name = architecture.to_lowercase();
+    let is = |prefix: &str| name.starts_with(prefix);
+    if is("qwen3.5") || is("qwen3.6") || is("qwen35") || is("qwen36") || is("qwen3next") {
+        0.25
+    } else if is("lfm2") {
+        0.375
+    } else {
+        1.0
+    }
+}
+
+/// Bytes of a number in the cache: half where the row says that it was quantized.
+fn cache_bytes(row: &SpeedRow) -> f64 {
+    let is_quantized = row.flags.iter().any(|flag| flag == "kv_quantized");
+    if is_quantized { 0.53 * CACHE_BYTES } else { CACHE_BYTES }
 }
 
 /// Layers of a dense model of so many weights: 22 of 1 × 10⁹, 32 of 7, 80 of 70.
@@ -345,6 +389,7 @@ mod tests {
             ("Q8_0", "q8"),
             ("IQ4_XS", "iq4"),
             ("IQ2_XXS", "iq"),
+            ("iq2_bn", "ternary"),
             ("BF16", "float"),
             ("MXFP4_MOE", "fp4"),
             ("mlx-4bit", "other"),

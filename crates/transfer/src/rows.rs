@@ -16,9 +16,10 @@ const FEWEST_PROMPT_TOKENS: u32 = 16;
 const USUAL_PROMPT: u32 = 512;
 const USUAL_ANSWER: f64 = 128.0;
 /// Flags of the store that mark another regime, or an engine that is not told.
-const LEFT_OUT_FLAGS: [(&str, &str); 3] = [
+const LEFT_OUT_FLAGS: [(&str, &str); 4] = [
     ("small_batch", "passes of a few tokens: another regime"),
     ("runtime_unknown", "the engine is not told"),
+    ("end_to_end", "timed by a server from request to answer: more than the passes"),
     ("egpu_pcie_x1", "a graphics card behind one PCIe lane of a board"),
 ];
 
@@ -233,7 +234,7 @@ pub(crate) fn thin(observations: Vec<Observation>, most: usize) -> Vec<Observati
     let mut kept = Vec::new();
     for group in groups.into_values() {
         let n = group.len();
-        let chosen = |i: usize| n <= most || (i * most) / n != ((i + 1) * most) / n;
+        let chosen = |i: usize| n <= most || i * most / n != (i + 1) * most / n;
         kept.extend(group.into_iter().enumerate().filter(|(i, _)| chosen(*i)).map(|(_, o)| o));
     }
     kept

@@ -246,23 +246,25 @@ impl Task<'_> {
             Some(shared) => (per_core.powi(-2) + shared.powi(-2)).powf(-0.5),
             None => per_core,
         };
-        let unpack = match machine.dots {
-            Dots::Scalar => 0.06,
-            Dots::None => 0.5,
-            _ => 1.0,
+        // Without dot products 32 weights take some 14 instructions instead of 8. With no vectors
+        // at all some ten instructions unpack and add one weight.
+        let weights_per_cycle = match machine.dots {
+            Dots::Scalar => 0.1,
+            Dots::None => 0.5 * width,
+            _ => width,
         };
         if self.is_decode() {
             let by_bytes = (self.model.step_bytes + self.cache_bytes()) / (0.8 * bandwidth);
             let codebook = if quant_family(&self.model.quant) == "iq" { 2.0 } else { 1.0 };
             // A cached number is converted, multiplied and summed: three times a weight.
             let numbers = self.model.active_params * codebook + 1.5 * self.cache_bytes();
-            let by_weights = numbers / (cycles * width * unpack);
+            let by_weights = numbers / (cycles * weights_per_cycle);
             let floor = (by_bytes.powi(3) + by_weights.powi(3)).cbrt();
             return (floor, (by_weights / by_bytes).ln());
         }
         let is_float = quant_family(&self.model.quant) == "float";
         let faster = match machine.dots {
-            Dots::Scalar => 0.2,
+            Dots::Scalar => 0.4 / machine.per_cycle(),
             _ if is_float => 1.0,
             Dots::None => 0.5,
             Dots::Avx2 => 1.0,
@@ -350,7 +352,8 @@ impl Task<'_> {
 
 fn dots_step(dots: Dots) -> f64 {
     match dots {
-        Dots::Scalar | Dots::None => 0.0,
+        Dots::Scalar => -6.0,
+        Dots::None => 0.0,
         Dots::Avx2 => 1.0,
         Dots::Dot => 2.0,
         Dots::Matrix => 3.0,

@@ -9,7 +9,7 @@ const N_SWEEPS: usize = 3;
 const FIRST_STEP: f64 = 1.6;
 /// How strongly parameters are drawn back to where they begin, per squared logarithm: chosen, like
 /// the parameters themselves, on devices that were kept out.
-const RESTRAINT: f64 = 0.05;
+const RESTRAINT: f64 = 0.2;
 /// Misses beyond so many standard deviations count no more: rows of broken setups must not set
 /// the effects of all others.
 const FARTHEST: f64 = 3.0;

@@ -14,7 +14,7 @@ use crate::baselines::Baselines;
 use crate::domain::INTERVAL_LEVEL;
 use crate::machine::Machine;
 use crate::model::{CrossDevice, DevicePredictor, Prepared, Transfer, reasons};
-use crate::rows::{Observation, Store};
+use crate::rows::{Observation, Store, thin};
 use crate::task::tag;
 
 /// Rows of the held-out device that are given.
@@ -35,14 +35,18 @@ struct Judged {
 /// its neighbours in the same data. Rows of engines that no other device has on the backend cannot
 /// be predicted; a warning counts them.
 ///
+/// `most` limits the configurations of each device, backend, engine and phase that are judged, so
+/// that no device decides the errors of its kind.
+///
 /// # Errors
 /// A store without usable rows.
 pub fn validate(
     model: &CrossDevice,
     store: &Store,
+    most: Option<usize>,
     data: Vec<String>,
 ) -> Result<ValidationReport, TransferError> {
-    let observations = store.medians();
+    let observations = thin(store.medians(), most.unwrap_or(usize::MAX));
     if observations.is_empty() {
         return Err(TransferError::Empty(reasons(&store.left_out)));
     }
