@@ -5,6 +5,7 @@ mod bad_files;
 mod bad_requests;
 mod calibrate;
 mod devices;
+mod energy;
 mod help;
 mod hub;
 mod import;

@@ -18,6 +18,8 @@ use crate::{
     DesignSettings, Keeper, ProofSettings, choose_proof, default_schemes, measure_design, run_proof,
 };
 
+mod energy;
+
 /// Planted seconds per unit of a feature, different for every kernel class.
 fn planted(class: &KernelClass, feature: Feature) -> f64 {
     let bits = class.matmul.map_or(8.0, |(t, _)| t.bits_per_weight());

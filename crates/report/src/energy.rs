@@ -11,9 +11,12 @@ use crate::{Sheet, units};
 /// Energy of lines that share one configuration, the median over fresh loads; `None` without a
 /// meter, without idle power, and where it could resolve nothing.
 pub(crate) fn energy(lines: &[&Measurement]) -> Option<MeasuredEnergy> {
+    let first = lines.iter().find_map(|line| line.energy.as_ref())?;
+    // Joules of different things have no median.
+    let is_same =
+        |sample: &&EnergySample| (&sample.source, &sample.meter) == (&first.source, &first.meter);
     let samples: Vec<&EnergySample> =
-        lines.iter().filter_map(|line| line.energy.as_ref()).collect();
-    let first = *samples.first()?;
+        lines.iter().filter_map(|line| line.energy.as_ref()).filter(is_same).collect();
     let idle: Vec<f64> = samples.iter().filter_map(|sample| sample.idle_w).collect();
     let idle_w = median(&idle)?;
     let of = |span: Span| typical(&samples, span, |s, sample| s.above_idle(sample.idle_w?));

@@ -3,8 +3,7 @@
 use foretoken_spec::{
     CalibrateReport, Calibration, CatalogueModel, DeviceSpec, FormComparison, ImportReport,
     InspectReport, KernelAnchor, LearningCurve, MeasureReport, Measurement, Prediction,
-    ProbeReport, ProfileReport, SpeedRow,
-    ValidationReport,
+    ProbeReport, ProfileReport, SpeedRow, ValidationReport,
 };
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;

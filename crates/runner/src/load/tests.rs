@@ -1,7 +1,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use foretoken_spec::{OpKind, Pass, Phase};
+use foretoken_spec::{OpKind, Pass, PassSample, Phase};
 
 use super::*;
 use crate::mock::tests::tiny;
@@ -177,4 +177,115 @@ fn more_steps_than_generated_tokens_are_refused() {
     let plan = load_plan(&[(workload(16, 4, 0), 1, 5)]);
     let error = run_load(&mut engine, &plan, &ids(), &|| false).unwrap_err();
     assert!(matches!(error, RunError::TooManySteps { steps: 5, generated: 4 }));
+}
+
+#[test]
+fn energy_is_that_of_the_timed_passes() {
+    // 2 mJ per pass above 3 W of idling; a prompt of 16 tokens takes 16 ms, a step about 1 ms.
+    let planted = |model: &ModelSpec, pass| MockPass {
+        nanojoules: 2_000_000,
+        kernels: Vec::new(),
+        ..planted(model, pass)
+    };
+    let mut engine = MockEngine::new(planted).with_idle_power(3.0);
+    let lines =
+        run_load(&mut engine, &load_plan(&[(workload(16, 8, 32), 3, 8)]), &ids(), &|| false);
+    let line = lines.unwrap().remove(0);
+    let energy = line.energy.unwrap();
+    assert_eq!((energy.source.as_str(), energy.meter.as_str()), ("rapl", "mock"));
+    let prefill = energy.prefill.unwrap();
+    let ns: u64 = line.prefill.iter().map(PassSample::total_ns).sum();
+    assert_eq!((prefill.passes, prefill.ns), (3, ns));
+    assert!((prefill.above_idle(3.0).unwrap() - 2e-3).abs() < 1e-9);
+    let decode = energy.decode.unwrap();
+    assert_eq!(decode.passes, 8);
+    assert!((decode.above_idle(3.0).unwrap() - 2e-3).abs() < 1e-9);
+    // The mock's load takes a millisecond and nothing above idle.
+    let load = energy.load.unwrap();
+    assert!((load.with_idle().unwrap() - 3e-3).abs() < 1e-9);
+    assert_eq!(line.warnings, [""; 0]);
+}
+
+/// A meter that answers at first.
+struct Ending {
+    info: foretoken_meter::MeterInfo,
+    marks_left: Cell<u32>,
+}
+
+impl crate::EnergyMeter for Ending {
+    fn info(&self) -> &foretoken_meter::MeterInfo {
+        &self.info
+    }
+
+    fn idle_w(&self) -> Option<f64> {
+        Some(1.0)
+    }
+
+    fn mark(&self) -> Option<foretoken_meter::Mark> {
+        let left = self.marks_left.get().checked_sub(1)?;
+        self.marks_left.set(left);
+        let at = Duration::from_secs(u64::from(100 - left));
+        Some(foretoken_meter::Mark { at, joules: at.as_secs_f64(), lost: Duration::ZERO })
+    }
+
+    fn failure(&self) -> Option<String> {
+        (self.marks_left.get() == 0).then(|| "gone".to_owned())
+    }
+}
+
+/// The mock with that meter.
+struct WithEnding(MockEngine, Ending);
+
+impl Engine for WithEnding {
+    fn info(&self) -> foretoken_spec::EngineInfo {
+        self.0.info()
+    }
+
+    fn device(&self) -> &foretoken_spec::DeviceInfo {
+        self.0.device()
+    }
+
+    fn threads(&self) -> u32 {
+        self.0.threads()
+    }
+
+    fn load(&mut self, model: &ModelSpec) -> Result<Box<dyn LoadedModel>, RunError> {
+        self.0.load(model)
+    }
+
+    fn energy(&self) -> Option<&dyn crate::EnergyMeter> {
+        Some(&self.1)
+    }
+
+    fn reference(&mut self) -> ReferenceSample {
+        self.0.reference()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn machine_state(&self) -> MachineState {
+        self.0.machine_state()
+    }
+}
+
+#[test]
+fn a_meter_that_ends_takes_no_measurement_with_it() {
+    let info = foretoken_meter::MeterInfo {
+        source: foretoken_meter::Source::Ina3221,
+        name: "VDD_IN".to_owned(),
+        resolution: Duration::from_millis(1),
+    };
+    // The load's two marks, and those of the first pass over the prompt.
+    let meter = Ending { info, marks_left: Cell::new(4) };
+    let mut engine = WithEnding(MockEngine::new(planted), meter);
+    let plan = load_plan(&[(workload(16, 8, 0), 3, 8)]);
+    let line = run_load(&mut engine, &plan, &ids(), &|| false).unwrap().remove(0);
+    assert_eq!((line.prefill.len(), line.decode.len()), (3, 8));
+    let energy = line.energy.unwrap();
+    assert!(energy.load.is_some());
+    assert_eq!((energy.prefill, energy.decode), (None, None));
+    let expected = "the energy meter `ina3221` stopped answering (gone); times stand";
+    assert_eq!(line.warnings, [expected]);
 }
