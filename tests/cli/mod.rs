@@ -4,6 +4,7 @@ mod bad_calibrations;
 mod bad_files;
 mod bad_requests;
 mod calibrate;
+mod device_spec;
 mod devices;
 mod energy;
 mod help;

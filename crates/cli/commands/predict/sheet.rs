@@ -6,7 +6,7 @@ use foretoken_cost::{EngineProfile, Isa, X86Level};
 use foretoken_devices::{Question, peaks, require, resolve};
 use foretoken_import::read_speed_rows;
 use foretoken_predict::{Asked, Sheet, SheetTimes, predict_from_sheet};
-use foretoken_report::Predictions;
+use foretoken_report::{Predictions, units};
 use foretoken_spec::{
     Ceilings, DeviceBackend, DeviceSpec, Estimate, ModelSource, ModelSpec, Phase, Prediction, Tier,
     Workload,
@@ -76,7 +76,7 @@ impl<'a> Place<'a> {
     ) -> anyhow::Result<Self> {
         let usual = device.backends.iter().copied().find(|b| *b != DeviceBackend::Npu);
         let backend = args.backend.or(usual).unwrap_or(DeviceBackend::Cpu);
-        let mut questions = vec![Question::Memory];
+        let mut questions = Vec::new();
         if args.prompt > 0 {
             questions.push(Question::Prefill);
         }
@@ -140,6 +140,12 @@ impl<'a> Place<'a> {
         if prediction.memory.fits == Some(false) {
             prediction.memory.fitting_quants =
                 fitting_quants(model, &self.profile, workload, &asked);
+            prediction.cannot_run = Some(format!(
+                "{} are needed and the device has {}: weights would be read from storage for \
+                 every token",
+                units::bytes(prediction.memory.peak_bytes),
+                units::bytes(asked.available_bytes.unwrap_or(0))
+            ));
         }
         prediction.verify = verify(&self.setup.engine, model, workload, &asked.model_argument);
         Ok(prediction)
