@@ -8,6 +8,7 @@
 mod calibrate;
 mod devices;
 #[cfg(test)]
+mod fit_devices;
 mod golden;
 mod import;
 mod inspect;
