@@ -60,6 +60,8 @@ pub enum Command {
     Devices(DevicesArgs),
     /// Measure what this machine achieves in seconds, and write a device file.
     Probe(ProbeArgs),
+    /// Fit the model of all devices, which speaks about devices that nobody calibrated.
+    FitDevices(FitDevicesArgs),
     /// Write the JSON Schemas of all outputs.
     #[command(hide = true)]
     Schema(SchemaArgs),
@@ -105,6 +107,9 @@ pub enum HoldOutArg {
     AllModels,
     /// The largest quarter of the models, with the mini-models of their width and more.
     Frontier,
+    /// Whole devices, from public measurements: what is predicted of a device from its data sheet
+    /// and a few of its rows.
+    Device,
 }
 
 impl From<HoldOutArg> for HoldOut {
@@ -117,6 +122,7 @@ impl From<HoldOutArg> for HoldOut {
             HoldOutArg::Depth => Self::Depth,
             HoldOutArg::AllModels => Self::AllModels,
             HoldOutArg::Frontier => Self::Frontier,
+            HoldOutArg::Device => Self::Device,
         }
     }
 }
@@ -280,12 +286,16 @@ Examples:
   foretoken validate
   foretoken validate --data datasets/mine.jsonl --hold-out model,quant
   foretoken validate --report report.html
+  foretoken validate --hold-out device       every device from its data sheet and 0, 1, 3, 5 rows
   foretoken validate --fail-above 10%        exit code 1 where the median error is above"
 )]
 pub struct ValidateArgs {
     /// Measurement files [default: all of the datasets folder].
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub data: Vec<PathBuf>,
+    /// Data sheets of devices that the catalogue lacks, for `--hold-out device`: CSV, TOML or JSON.
+    #[arg(long, value_name = "FILE")]
+    pub devices: Option<PathBuf>,
     /// What is held out, separated by commas [default: model,quant].
     #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
     pub hold_out: Vec<HoldOutArg>,
@@ -622,4 +632,23 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
+}
+
+/// `fit-devices`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  foretoken fit-devices                          from the committed public measurements
+  foretoken fit-devices --data mine.jsonl datasets/public/measurements.csv --devices mine.toml
+  foretoken validate --hold-out device           how good the model is on devices left out")]
+pub struct FitDevicesArgs {
+    /// Measured speeds, JSON Lines or CSV [default: datasets/public/measurements.csv].
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub data: Vec<PathBuf>,
+    /// Data sheets of devices that the catalogue lacks: CSV, TOML or JSON.
+    #[arg(long, value_name = "FILE")]
+    pub devices: Option<PathBuf>,
+    /// Where the model goes [default: calibration/cross-device.json].
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }

@@ -4,6 +4,7 @@
 
 pub mod calibrate;
 pub mod devices;
+pub mod fit_devices;
 pub mod import;
 pub mod inspect;
 pub mod measure;

@@ -63,6 +63,7 @@ fn run(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Models(args) => commands::models::run(args, &output),
         Command::Devices(args) => commands::devices::run(args, &output),
         Command::Probe(args) => commands::probe::run(args, &output),
+        Command::FitDevices(args) => commands::fit_devices::run(args, &output),
         Command::Schema(args) => commands::schema::run(args, &output),
     }
 }

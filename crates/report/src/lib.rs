@@ -9,6 +9,7 @@ mod calibrate;
 mod devices;
 mod energy;
 #[cfg(test)]
+mod fit_devices;
 mod golden;
 mod import;
 mod inspect;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use foretoken_spec::Phase;
-use foretoken_stats::quantile;
+use foretoken_stats::{SplitMix64, quantile};
 use ndarray::Array1;
 
 use crate::kernel::Effects;
@@ -19,6 +19,8 @@ pub const INTERVAL_LEVEL: f64 = 0.9;
 pub(crate) const NORMAL_90: f64 = 1.6449;
 /// Parts that the devices are split into to choose sizes of effects without some of them.
 pub(crate) const N_FOLDS: usize = 4;
+/// Rows of a group that its intervals are judged by, at most.
+const MOST_MISSES: usize = 8;
 
 /// Points with what was observed there, grouped by device and its twins.
 #[derive(Debug, Clone)]
@@ -108,20 +110,28 @@ pub(crate) fn belongs(
     machines[o.machine].processor == processor && o.work.phase == phase
 }
 
-/// How much wider than its normal distribution says a prediction has to be for 90 % of the devices'
-/// rows to lie inside; each device counts the same.
-pub(crate) fn interval_scale(sample: &Sample, left_out: &[Conditional]) -> f64 {
+/// How much wider than its normal distribution says a prediction has to be for 90 % of the rows to
+/// lie inside, each device counting about the same.
+///
+/// `given` rows of each group are known to it: 0 judges predictions from the data sheet alone.
+pub(crate) fn interval_scale(
+    sample: &Sample,
+    left_out: &[Conditional],
+    given: usize,
+) -> Result<f64, NotPositive> {
     let mut misses = Vec::new();
-    for group in left_out {
-        let weight = 8.0 / group.rows.len() as f64;
-        for (i, &row) in group.rows.iter().enumerate() {
+    for (index, group) in left_out.iter().enumerate() {
+        let mut order: Vec<usize> = (0..group.rows.len()).collect();
+        if order.len() <= given {
+            continue;
+        }
+        SplitMix64::new(index as u64).shuffle(&mut order);
+        let group = group.given(&order[..given], &sample.values)?;
+        // A device of many rows is represented by some of them.
+        for (i, &row) in group.rows.iter().enumerate().take(MOST_MISSES) {
             let deviation = group.covariance[[i, i]].max(1e-12).sqrt();
-            let miss = (sample.values[row] - group.mean[i]).abs() / deviation / NORMAL_90;
-            // A device of many rows is represented by some of them.
-            if weight >= 1.0 || (i as f64 * weight).floor() != ((i + 1) as f64 * weight).floor() {
-                misses.push(miss);
-            }
+            misses.push((sample.values[row] - group.mean[i]).abs() / deviation / NORMAL_90);
         }
     }
-    quantile(&misses, INTERVAL_LEVEL).unwrap_or(1.5).clamp(0.5, 4.0)
+    Ok(quantile(&misses, INTERVAL_LEVEL).unwrap_or(1.5).clamp(0.5, 4.0))
 }

@@ -228,6 +228,11 @@ impl ModelShapes {
         Ok(Self(shapes))
     }
 
+    /// Takes over the shapes of another table; where both have a model, those of the other.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// What a row's model reads and computes.
     ///
     /// # Errors

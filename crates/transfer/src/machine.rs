@@ -22,6 +22,14 @@ pub enum Processor {
 }
 
 impl Processor {
+    /// The word in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Gpu => "gpu",
+        }
+    }
+
     /// The processor that a backend uses; `None` for neural processors, which are another world.
     pub fn of(backend: DeviceBackend) -> Option<Self> {
         match backend {

@@ -88,8 +88,10 @@ pub struct Domain {
 pub struct Fitted {
     /// Sizes of the effects.
     pub effects: Effects,
-    /// Factor on the intervals, from left-out devices.
+    /// Factor on the intervals of a prediction from the data sheet, from left-out devices.
     pub interval_scale: f64,
+    /// The same where rows of the device are known, from left-out devices with three given rows.
+    pub interval_scale_observed: f64,
 }
 
 /// Sizes of effects that some devices had no part in.
@@ -268,6 +270,11 @@ impl CrossDevice {
         self.rows().any(|row| self.machines[row.machine].id == device)
     }
 
+    /// The machine that a row was measured on.
+    pub fn machine_of(&self, row: &Row) -> &Machine {
+        &self.machines[row.machine]
+    }
+
     fn rows(&self) -> impl Iterator<Item = &Row> {
         self.domains.iter().flat_map(|domain| &domain.rows)
     }
@@ -341,10 +348,19 @@ pub(crate) fn reasons(left_out: &BTreeMap<String, u32>) -> String {
     if all.is_empty() { "there are no rows".into() } else { all.join("; ") }
 }
 
+/// Rows that are given to a left-out device to see how wide its intervals must be.
+const GIVEN_ROWS: usize = 3;
+/// Factor on intervals where too few devices tell it.
+const USUAL_SCALE: f64 = 1.5;
+
 fn fitted(sample: &Sample) -> Fitted {
     let effects = tune(sample);
-    let scale = sample.left_out(&effects).map_or(1.5, |groups| interval_scale(sample, &groups));
-    Fitted { effects, interval_scale: scale }
+    let left_out = sample.left_out(&effects).ok();
+    let scale = |given| {
+        let scale = left_out.as_ref().map(|groups| interval_scale(sample, groups, given));
+        scale.and_then(Result::ok).unwrap_or(USUAL_SCALE)
+    };
+    Fitted { effects, interval_scale: scale(0), interval_scale_observed: scale(GIVEN_ROWS) }
 }
 
 /// Predicts times of one device, from its data sheet and from what was observed on it.
@@ -532,7 +548,11 @@ impl DevicePredictor<'_> {
         let effects = &prepared.fitted.effects;
         let cross = effects.cross(point, &references);
         let (mean, variance) = prepared.posterior.at(&cross, effects.variance(point));
-        let half = NORMAL_90 * prepared.fitted.interval_scale * variance.sqrt();
+        let scale = match prepared.own {
+            0 => prepared.fitted.interval_scale,
+            _ => prepared.fitted.interval_scale_observed,
+        };
+        let half = NORMAL_90 * scale * variance.sqrt();
         let seconds = |shift: f64| point.floor * (mean + shift).exp();
         let ms = |shift: f64| 1e3 * work.n_tokens * seconds(shift);
         Transfer {

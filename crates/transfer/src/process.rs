@@ -93,17 +93,6 @@ impl Conditional {
             covariance: block(&rest, &rest) - gain.dot(&cross.t()),
         })
     }
-
-    /// Logarithm of the density of the rows' true values, each row by itself: a group whose rows
-    /// agree counts no more than its rows do. `y` holds the values of all rows of the process.
-    pub fn log_density(&self, y: &Array1<f64>) -> f64 {
-        let terms = self.rows.iter().enumerate().map(|(i, &row)| {
-            let variance = self.covariance[[i, i]].max(1e-12);
-            let miss = y[row] - self.mean[i];
-            -0.5 * (miss * miss / variance + variance.ln() + (2.0 * std::f64::consts::PI).ln())
-        });
-        terms.sum()
-    }
 }
 
 #[cfg(test)]
@@ -146,12 +135,5 @@ mod tests {
         assert!((with_first.mean[0] - alone[0].mean[0]).abs() < 1e-12);
         let both = (with_first.covariance[[0, 0]], alone[0].covariance[[0, 0]]);
         assert!((both.0 - both.1).abs() < 1e-12);
-    }
-
-    #[test]
-    fn density_prefers_the_truth() {
-        let y = array![1.0, 2.0, 6.0];
-        let out = leave_groups_out(covariance(), &y, &[vec![2]]).unwrap();
-        assert!(out[0].log_density(&array![1.0, 2.0, 1.2]) > out[0].log_density(&y));
     }
 }

@@ -20,6 +20,7 @@ use super::{argument_of, fitting_quants};
 use crate::Outcome;
 use crate::args::PredictArgs;
 use crate::commands::resolve_models;
+use crate::files::{cross_device, transfer_error};
 use crate::hub::Use;
 use crate::output::{Hinted, Output};
 
@@ -35,7 +36,7 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     let workload = Workload::new(args.prompt, args.generate, args.depth)?;
     let models = resolve_models(&args.models, &args.quant, Use::Describe(output))?;
     let engine = args.engine.as_deref().unwrap_or(USUAL_ENGINE);
-    let known = known_devices()?;
+    let known = cross_device()?;
     let mut predictions = Vec::new();
     for argument in &args.device_spec {
         let device = resolve(argument).map_err(crate::commands::devices::hinted)?;
@@ -46,13 +47,6 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     }
     output.print(&Predictions { predictions, explain: args.explain })?;
     Ok(Outcome::Good)
-}
-
-/// The model that ships with the program.
-const SHIPPED: &str = include_str!("../../../../calibration/cross-device.json");
-
-fn known_devices() -> anyhow::Result<CrossDevice> {
-    CrossDevice::from_json(SHIPPED).context("the model of many devices that this program has")
 }
 
 /// One device with what computes on it.
@@ -86,7 +80,7 @@ impl<'a> Place<'a> {
         require(&device, backend, &questions)
             .map_err(|error| Hinted::new(error.to_string(), error.hint()))?;
         let setup = Setup { threads: args.threads, ..Setup::new(engine, backend) };
-        let mut predictor = known.device(&device, backend)?;
+        let mut predictor = known.device(&device, backend).map_err(transfer_error)?;
         for file in &args.observe {
             observe(&mut predictor, file, &device, backend, output)?;
         }
@@ -119,7 +113,8 @@ impl<'a> Place<'a> {
             model_argument: argument_of(model),
         };
         let facts = ModelFacts::of(model);
-        let time = |work: Work| self.predictor.predict(&self.setup, &facts, &work);
+        let time =
+            |work: Work| self.predictor.predict(&self.setup, &facts, &work).map_err(transfer_error);
         let prefill = workload
             .prefill()
             .map(|pass| time(Work::prefill(pass.n_tokens, pass.kv_len)))
