@@ -59,8 +59,7 @@ impl SpeedFiles {
     pub fn read(&self, output: &Output) -> anyhow::Result<Store> {
         let mut own: BTreeMap<String, DeviceSpec> = BTreeMap::new();
         if let Some(path) = &self.devices {
-            let file = read_device_file(path)
-                .map_err(|error| Hinted::new(error.to_string(), error.hint()))?;
+            let file = read_device_file(path).map_err(crate::commands::devices::hinted)?;
             for warning in &file.warnings {
                 output.warn(warning);
             }

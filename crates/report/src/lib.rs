@@ -8,8 +8,8 @@
 mod calibrate;
 mod devices;
 mod energy;
-#[cfg(test)]
 mod fit_devices;
+#[cfg(test)]
 mod golden;
 mod import;
 mod inspect;
