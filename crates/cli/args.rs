@@ -581,6 +581,9 @@ pub struct DevicesArgs {
     /// Show only devices whose ids, names, cores, memory or ISA contain all of these.
     #[arg(value_name = "TEXT")]
     pub filter: Vec<String>,
+    /// The same, by name.
+    #[arg(long = "filter", value_name = "TEXT")]
+    pub filter_by_name: Vec<String>,
     /// Show only this kind (cpu, gpu, igpu, soc) or class (board, phone, laptop, server, …).
     #[arg(long, value_name = "K", value_parser = parse::kind_or_class())]
     pub kind: Option<parse::KindOrClass>,
@@ -588,7 +591,7 @@ pub struct DevicesArgs {
     #[arg(long, value_name = "B", value_parser = parse::device_backend())]
     pub backend: Option<DeviceBackend>,
     /// Show one device, or the devices of a .toml, .json or .csv file, in full.
-    #[arg(long, value_name = "ID|FILE", conflicts_with_all = ["filter", "kind", "backend"])]
+    #[arg(long, value_name = "ID|FILE", conflicts_with_all = ["filter", "filter_by_name", "kind", "backend"])]
     pub show: Option<String>,
 }
 

@@ -34,6 +34,7 @@ fn devices_are_filtered() {
         let json = sandbox.good(&args).json();
         json.as_array().unwrap().iter().map(|d| d["id"].as_str().unwrap().to_owned()).collect()
     };
+    assert_eq!(ids(&["--filter", "raspberry"]), ids(&["raspberry"]));
     assert!(ids(&["raspberry", "16gb"]).contains(&"raspberry-pi-5-16gb".to_owned()));
     assert!(ids(&["raspberry", "16gb"]).iter().all(|id| id.starts_with("raspberry")));
     assert!(ids(&["--kind", "phone"]).iter().any(|id| id.contains("sd8gen2")));

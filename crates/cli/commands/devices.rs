@@ -34,7 +34,8 @@ fn shown(argument: &str, output: &Output) -> anyhow::Result<Vec<DeviceSpec>> {
 }
 
 fn listed(args: &DevicesArgs) -> anyhow::Result<Vec<DeviceSpec>> {
-    let words: Vec<String> = args.filter.iter().map(|word| word.to_lowercase()).collect();
+    let words: Vec<String> =
+        args.filter.iter().chain(&args.filter_by_name).map(|word| word.to_lowercase()).collect();
     let fits = |device: &&DeviceSpec| {
         let text = searched(device);
         words.iter().all(|word| text.contains(word))
@@ -46,7 +47,7 @@ fn listed(args: &DevicesArgs) -> anyhow::Result<Vec<DeviceSpec>> {
         return Ok(devices);
     }
     // One word that no device has is likely a misspelt name.
-    if let ([word], None, None) = (args.filter.as_slice(), args.kind, args.backend) {
+    if let ([word], None, None) = (words.as_slice(), args.kind, args.backend) {
         find(word).map_err(hinted)?;
     }
     let hint = "`foretoken devices` lists all of them";

@@ -90,6 +90,11 @@ impl Report for Predictions {
             "flop_decode_per_token",
             "largest_context",
             "fitting_quants",
+            "load_cold_ms",
+            "energy_j",
+            "roofline_prefill_ms",
+            "roofline_decode_ms",
+            "edgeprofiler_decode_ms",
         ]);
         records.rows.extend(self.predictions.iter().map(record));
         records
@@ -99,6 +104,7 @@ impl Report for Predictions {
 fn record(p: &Prediction) -> Vec<String> {
     let (prefill, decode) = (p.prefill_ms, p.decode_ms);
     let point = |estimate: Option<Estimate>| cell(estimate.map(|e| e.point));
+    let naive = |name: &str| p.baselines.get(name);
     vec![
         p.model.name.clone(),
         p.model.architecture.clone(),
@@ -134,6 +140,11 @@ fn record(p: &Prediction) -> Vec<String> {
         p.flop.decode_per_token.to_string(),
         cell(p.memory.largest_context),
         p.memory.fitting_quants.join(" "),
+        point(p.load_cold_ms),
+        cell(p.energy_j.as_ref().map(|energy| energy.estimate.point)),
+        cell(naive("roofline").and_then(|times| times.prefill_ms)),
+        cell(naive("roofline").and_then(|times| times.decode_ms)),
+        cell(naive("edgeprofiler").and_then(|times| times.decode_ms)),
     ]
 }
 
