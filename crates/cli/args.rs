@@ -159,12 +159,15 @@ pub struct RunArgs {
 
 /// `calibrate`
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Examples:
   foretoken calibrate
   foretoken calibrate --budget 5m --name workstation
   foretoken calibrate --report calibration.html
-  foretoken calibrate --resume               go on after Ctrl-C")]
+  foretoken calibrate --resume               go on after Ctrl-C"
+)]
 pub struct CalibrateArgs {
     /// Where it runs.
     #[command(flatten)]
@@ -200,12 +203,15 @@ pub struct CalibrateArgs {
 
 /// `predict`
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Examples:
   foretoken predict tinyllama-1.1b
   foretoken predict llama-3.2-1b smollm2-1.7b --quant Q4_K_M,Q8_0 --prompt 1024
   foretoken predict model.gguf --explain
-  foretoken predict llama-3.1-8b --format json | jq .ttft_ms")]
+  foretoken predict llama-3.1-8b --format json | jq .ttft_ms"
+)]
 pub struct PredictArgs {
     /// Models: .gguf files, config.json files, presets, hf:org/repo[/file].
     #[arg(required = true, value_name = "MODEL")]
@@ -250,13 +256,16 @@ pub struct PredictArgs {
 
 /// `validate`
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Examples:
   foretoken validate
   foretoken validate --data datasets/mine.jsonl --hold-out model,quant
   foretoken validate --report report.html
   foretoken validate --hold-out device       every device from its data sheet and 0, 1, 3, 5 rows
-  foretoken validate --fail-above 10%        exit code 1 where the median error is above")]
+  foretoken validate --fail-above 10%        exit code 1 where the median error is above"
+)]
 pub struct ValidateArgs {
     /// Measurement files [default: all of the datasets folder].
     #[arg(long, value_name = "FILE", num_args = 1..)]
@@ -270,6 +279,10 @@ pub struct ValidateArgs {
     /// Compare forms of the cost model on held-out models instead, the choice nested.
     #[arg(long, conflicts_with_all = ["hold_out", "fail_above", "report"])]
     pub compare_forms: bool,
+    /// Fit growing parts of each calibration instead, and predict the other models by each: what
+    /// longer measuring buys.
+    #[arg(long, conflicts_with_all = ["hold_out", "fail_above", "report", "compare_forms"])]
+    pub learning_curve: bool,
     /// Write a report with plots: one HTML file for a browser, with all it needs inside.
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
@@ -280,11 +293,14 @@ pub struct ValidateArgs {
 
 /// `measure`
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Examples:
   foretoken measure tinyllama-1.1b --quant Q4_K_M,Q8_0 --paired
   foretoken measure model.gguf --prompt 32,128,512 --depth 0,1024 --gen 32
-  foretoken measure smollm2-135m --out datasets/mine.jsonl")]
+  foretoken measure smollm2-135m --out datasets/mine.jsonl"
+)]
 pub struct MeasureArgs {
     /// Models: .gguf files, hf:org/repo[/file]; config.json files and presets, with synthetic weights.
     #[arg(required = true, value_name = "MODEL")]
@@ -329,13 +345,16 @@ pub struct MeasureArgs {
 
 /// `profile`
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Examples:
   foretoken profile tinyllama-1.1b --quant Q4_K_M
   foretoken profile model.gguf --prompt-text 'Why is the sky blue?' --gen 64
   foretoken profile smollm2-135m --trace run.json      open it in https://ui.perfetto.dev
   foretoken profile model.gguf --out old.json          then, after a change:
-  foretoken profile model.gguf --against old.json --fail-above 5%")]
+  foretoken profile model.gguf --against old.json --fail-above 5%"
+)]
 pub struct ProfileArgs {
     /// A .gguf file or hf:org/repo[/file]; a config.json file or a preset, with synthetic weights.
     #[arg(value_name = "MODEL")]
@@ -460,10 +479,13 @@ pub struct ImportArgs {
 
 /// `inspect`
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Examples:
   foretoken inspect tinyllama-1.1b
-  foretoken inspect model.gguf --prompt 128 --depth 1024 --format json")]
+  foretoken inspect model.gguf --prompt 128 --depth 1024 --format json"
+)]
 pub struct InspectArgs {
     /// A .gguf file, a config.json file, a preset, or hf:org/repo[/file].
     #[arg(value_name = "MODEL")]
@@ -481,11 +503,14 @@ pub struct InspectArgs {
 
 /// `synth`
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Examples:
   foretoken synth tinyllama-1.1b --quant Q4_K_M --out tiny.gguf
   foretoken synth path/to/config.json --quant Q8_0 --out model.gguf
-  foretoken synth hf:org/repo --quant Q4_0 --out copy.gguf       reads its header or config.json")]
+  foretoken synth hf:org/repo --quant Q4_0 --out copy.gguf       reads its header or config.json"
+)]
 pub struct SynthArgs {
     /// A config.json file, a preset, or a .gguf file or hf:org/repo[/file] whose shapes are copied.
     #[arg(value_name = "MODEL")]
@@ -503,10 +528,13 @@ pub struct SynthArgs {
 
 /// `models`
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Examples:
   foretoken models
-  foretoken models llama --format json")]
+  foretoken models llama --format json"
+)]
 pub struct ModelsArgs {
     /// Show only ids and families that contain this.
     #[arg(value_name = "TEXT")]

@@ -1,14 +1,18 @@
 //! `predict`: time and memory of models that were not run.
 
 use anyhow::Context;
-use foretoken_predict::{Asked, Predictor, predict};
+use foretoken_catalog::check_scheme;
+use foretoken_cost::EngineProfile;
+use foretoken_gguf::mix::quantized_spec;
+use foretoken_predict::{Asked, Predictor, memory, predict};
 use foretoken_report::{Predictions, units};
 use foretoken_runner::{
     CandleEngine, RunError, available_memory, check_model, check_workload, device_info,
     threads_in_effect,
 };
 use foretoken_spec::{
-    Backend, Calibration, DeviceInfo, Estimate, ModelSource, ModelSpec, Prediction, Workload,
+    Backend, Calibration, DeviceInfo, Estimate, ModelSource, ModelSpec, Prediction, QuantScheme,
+    Workload,
 };
 
 use crate::Outcome;
@@ -51,6 +55,10 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
         };
         let mut prediction = predict(&predictor, model, &workload, &asked)?;
         require_finite(&prediction, &stored)?;
+        if prediction.memory.fits == Some(false) {
+            prediction.memory.fitting_quants =
+                fitting_quants(model, predictor.engine(), &workload, &asked);
+        }
         prediction.cannot_run = cannot_run(model, &workload, args.batch);
         // Where readers of earlier versions looked for it.
         let said = prediction.cannot_run.as_ref().map(|reason| format!("it cannot run: {reason}"));
@@ -59,6 +67,33 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     }
     output.print(&Predictions { predictions, explain: args.explain })?;
     Ok(Outcome::Good)
+}
+
+/// Quantizations that are looked at where the one asked for does not fit, largest first.
+const SMALLER: [QuantScheme; 6] = [
+    QuantScheme::Q8_0,
+    QuantScheme::Q6_K,
+    QuantScheme::Q5_K_M,
+    QuantScheme::Q4_K_M,
+    QuantScheme::Q3_K_M,
+    QuantScheme::Q2_K,
+];
+
+/// The quantizations in which the same model would fit.
+fn fitting_quants(
+    model: &ModelSpec,
+    engine: &EngineProfile,
+    workload: &Workload,
+    asked: &Asked,
+) -> Vec<String> {
+    let fits = |scheme: &QuantScheme| {
+        let (name, family) = (&model.name, &model.family);
+        let (source, shape) = (model.source.clone(), model.shape.clone());
+        let other = quantized_spec(name, family, source, shape, *scheme);
+        memory(&other, engine, workload, asked).fits == Some(true)
+    };
+    let allowed = |scheme: &QuantScheme| check_scheme(&model.shape, &model.name, *scheme).is_ok();
+    SMALLER.into_iter().filter(allowed).filter(fits).map(|scheme| scheme.to_string()).collect()
 }
 
 /// Refuses numbers that no machine has: the coefficients behind them are broken.

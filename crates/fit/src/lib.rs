@@ -8,6 +8,7 @@
 
 mod baselines;
 mod calibrate;
+mod curve;
 mod error;
 mod forms;
 mod intervals;
@@ -18,6 +19,7 @@ mod terms;
 mod validate;
 
 pub use calibrate::{FitInput, fit, fit_kernels};
+pub use curve::learning_curve;
 pub use error::FitError;
 pub use forms::compare_forms;
 pub use intervals::INTERVAL_LEVEL;

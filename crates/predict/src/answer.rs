@@ -1,11 +1,12 @@
 //! The answer to `foretoken predict`: every quantity of the contract for one workload.
 
-use foretoken_cost::{approximations, batch_memory, memory_notes, roofline};
+use foretoken_cost::{approximations, memory_notes, roofline};
 use foretoken_spec::{
-    Basis, Bound, Estimate, FlopCount, MemoryPrediction, ModelSpec, OpPrediction, Phase,
-    PredictedDevice, PredictedModel, PredictedWorkload, Prediction, SCHEMA_VERSION, Tier, Workload,
+    Basis, Bound, Estimate, FlopCount, ModelSpec, OpPrediction, Phase, PredictedDevice,
+    PredictedModel, PredictedWorkload, Prediction, SCHEMA_VERSION, Tier, Workload,
 };
 
+use crate::memory::memory;
 use crate::{OpSeconds, PassPrediction, PredictError, Predictor};
 
 /// What is asked beside model and workload.
@@ -85,7 +86,7 @@ pub fn predict(
         decode_ms,
         ttft_ms,
         tpot_ms,
-        memory: memory(predictor, model, workload, asked),
+        memory: memory(model, predictor.engine(), workload, asked),
         flop: FlopCount {
             prefill: prefill.as_ref().map_or(0, flop),
             decode_per_token: decode.as_ref().map_or(0, flop) / u64::from(batch),
@@ -149,24 +150,6 @@ fn milliseconds(seconds: &Estimate, factor: f64) -> Estimate {
 
 fn flop(pass: &PassPrediction) -> u64 {
     pass.ops.iter().map(|op| op.cost.flop).sum()
-}
-
-fn memory(
-    predictor: &Predictor<'_>,
-    model: &ModelSpec,
-    workload: &Workload,
-    asked: &Asked,
-) -> MemoryPrediction {
-    let parts = batch_memory(model, predictor.engine(), workload, asked.batch_size);
-    let peak_bytes = parts.total() + asked.process_bytes;
-    MemoryPrediction {
-        weights_bytes: parts.weights,
-        kv_cache_bytes: parts.kv_cache,
-        activation_bytes: parts.activations,
-        peak_bytes,
-        available_bytes: asked.available_bytes,
-        fits: asked.available_bytes.map(|available| peak_bytes <= available),
-    }
 }
 
 fn ops(

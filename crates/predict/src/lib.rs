@@ -7,6 +7,7 @@
 mod anchor;
 mod answer;
 mod explain;
+mod memory;
 mod predictor;
 mod prepared;
 mod tally;
@@ -14,5 +15,6 @@ mod tally;
 mod tests;
 
 pub use answer::{Asked, predict};
+pub use memory::memory;
 pub use predictor::{OpSeconds, PassPrediction, PredictError, Predictor, stretched};
 pub use prepared::{PassEstimate, PreparedModel, PreparedTokens, RequestEstimate};

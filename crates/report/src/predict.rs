@@ -1,7 +1,8 @@
 //! Predictions: a card for one, a comparison for several.
 
 use foretoken_spec::{
-    Bound, Estimate, MemoryPrediction, NearestKernel, OpPrediction, OpTerm, Phase, Prediction, Tier,
+    Bound, Estimate, MemoryPrediction, MemoryVerdict, NearestKernel, OpPrediction, OpTerm, Phase,
+    Prediction, Tier,
 };
 use serde::{Serialize, Serializer};
 
@@ -87,6 +88,8 @@ impl Report for Predictions {
             "extrapolation",
             "flop_prefill",
             "flop_decode_per_token",
+            "largest_context",
+            "fitting_quants",
         ]);
         records.rows.extend(self.predictions.iter().map(record));
         records
@@ -129,6 +132,8 @@ fn record(p: &Prediction) -> Vec<String> {
         p.basis.extrapolation.join("; "),
         p.flop.prefill.to_string(),
         p.flop.decode_per_token.to_string(),
+        cell(p.memory.largest_context),
+        p.memory.fitting_quants.join(" "),
     ]
 }
 
@@ -204,11 +209,7 @@ fn card(p: &Prediction) -> Sheet {
     let mut sheet = Sheet::new(title, &["", ">predicted", ">interval", ">tokens/s"]);
     let mut row = |name: &str, estimate: Option<Estimate>, rate: Option<f64>| {
         let Some(estimate) = estimate else { return };
-        let interval = format!(
-            "{} – {}",
-            units::duration_ms(estimate.lower),
-            units::duration_ms(estimate.upper)
-        );
+        let interval = units::interval_duration(&estimate);
         let rate = rate.map_or_else(String::new, |rate| units::significant(rate, 3));
         sheet.row([name.to_owned(), units::duration_ms(estimate.point), interval, rate]);
     };
@@ -270,7 +271,16 @@ fn memory_sheet(p: &Prediction) -> Sheet {
         (Some(_), Some(free)) if p.cannot_run.is_some() => {
             sheet.note(format!("{} are free.", units::bytes(free)));
         }
-        (Some(true), Some(free)) => sheet.note(format!("Fits: {} are free.", units::bytes(free))),
+        (Some(true), Some(free)) => {
+            let how = match memory.verdict {
+                Some(MemoryVerdict::SwapRisk) => "Fits narrowly, at the risk of swapping",
+                _ => "Fits",
+            };
+            let context = memory.largest_context.map_or_else(String::new, |tokens| {
+                format!(", enough for a context of {tokens} tokens")
+            });
+            sheet.note(format!("{how}: {} are free{context}.", units::bytes(free)));
+        }
         (Some(false), Some(free)) => {
             let missing = memory.peak_bytes.saturating_sub(free);
             sheet.note(format!(
@@ -278,6 +288,13 @@ fn memory_sheet(p: &Prediction) -> Sheet {
                 units::bytes(free),
                 units::bytes(missing)
             ));
+            let context = memory.largest_context.filter(|tokens| *tokens > 0);
+            if let Some(tokens) = context {
+                sheet.note(format!("A context of {tokens} tokens would fit."));
+            }
+            if !memory.fitting_quants.is_empty() {
+                sheet.note(format!("Would fit: {}.", listed(&memory.fitting_quants)));
+            }
         }
         _ => {}
     }
@@ -417,10 +434,11 @@ fn comparison(predictions: &[Prediction]) -> Sheet {
     for p in predictions {
         let point = |e: Option<Estimate>| units::or_none(e, |e| units::ms(e.point));
         let interval = |e: Option<Estimate>| units::or_none(e, |e| units::interval_ms(&e));
-        let fits = match p.memory.fits {
+        let fits = match p.memory.verdict {
             _ if p.cannot_run.is_some() => "cannot run",
-            Some(true) => "yes",
-            Some(false) => "no",
+            Some(MemoryVerdict::Fits) => "yes",
+            Some(MemoryVerdict::SwapRisk) => "narrowly",
+            Some(MemoryVerdict::DoesNotFit) => "no",
             None => units::NONE,
         };
         sheet.row([
@@ -454,9 +472,22 @@ fn comparison(predictions: &[Prediction]) -> Sheet {
 
 fn comparison_notes(sheet: &mut Sheet, predictions: &[Prediction]) {
     let mut notes = Vec::new();
+    let mut bases: Vec<(String, Vec<String>)> = Vec::new();
     for p in predictions {
         let calibration = p.basis.calibration.as_deref().unwrap_or("none");
-        notes.push(format!("basis: {} · calibration {calibration}", tier(p.basis.tier)));
+        let basis = format!("{} · calibration {calibration}", tier(p.basis.tier));
+        let name = format!("{} {}", p.model.name, p.quant);
+        match bases.iter_mut().find(|(known, _)| *known == basis) {
+            Some((_, names)) if !names.contains(&name) => names.push(name),
+            Some(_) => {}
+            None => bases.push((basis, vec![name])),
+        }
+    }
+    match bases.as_slice() {
+        [(basis, _)] => notes.push(format!("basis: {basis}")),
+        several => notes.extend(
+            several.iter().map(|(basis, names)| format!("basis of {}: {basis}", listed(names))),
+        ),
     }
     let outside: Vec<&Prediction> =
         predictions.iter().filter(|p| !p.basis.extrapolation.is_empty()).collect();

@@ -1,9 +1,9 @@
 //! JSON Schemas of everything that is written for other programs.
 
 use foretoken_spec::{
-    CalibrateReport, Calibration, CatalogueModel, DeviceSpec, FitDevicesReport, ImportReport,
-    InspectReport, KernelAnchor, MeasureReport, Measurement, Prediction, ProfileReport, SpeedRow,
-    ValidationReport,
+    CalibrateReport, Calibration, CatalogueModel, DeviceSpec, FitDevicesReport, FormComparison,
+    ImportReport, InspectReport, KernelAnchor, LearningCurve, MeasureReport, Measurement,
+    Prediction, ProfileReport, SpeedRow, ValidationReport,
 };
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
@@ -33,6 +33,8 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("predict.json", schema_for!(PredictAnswer).to_value()),
         ("profile.json", schema_for!(ProfileReport).to_value()),
         ("speed.json", schema_for!(SpeedRow).to_value()),
+        ("validate-forms.json", schema_for!(FormComparison).to_value()),
+        ("validate-learning-curve.json", schema_for!(LearningCurve).to_value()),
         ("validate.json", schema_for!(ValidationReport).to_value()),
     ]
 }
@@ -44,8 +46,8 @@ mod tests {
     #[test]
     fn the_promised_names_are_in_the_schemas() {
         let promised = [
-            ("fit-devices.json", schema_for!(FitDevicesReport).to_value()),
-        ("import.json", "problems"),
+            ("fit-devices.json", "configurations"),
+            ("import.json", "problems"),
             ("speed.json", "tokens_per_second"),
             ("kernel-anchor.json", "op_params"),
             ("measure.json", "kv_len"),

@@ -114,7 +114,7 @@ pub struct PredictedWorkload {
 }
 
 /// Memory by part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryPrediction {
     /// Weights as the engine keeps them, repacked copies included.
     pub weights_bytes: u64,
@@ -128,6 +128,28 @@ pub struct MemoryPrediction {
     pub available_bytes: Option<u64>,
     /// Whether the peak fits.
     pub fits: Option<bool>,
+    /// The same, with what little room may mean.
+    #[serde(default)]
+    pub verdict: Option<MemoryVerdict>,
+    /// Longest context, in tokens of depth, prompt and generated ones together, that fits with
+    /// this prompt and generation; never more than the model's own. 0 where none does.
+    #[serde(default)]
+    pub largest_context: Option<u32>,
+    /// Where it does not fit: quantizations of the same model that would, largest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fitting_quants: Vec<String>,
+}
+
+/// How a peak compares with the memory that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryVerdict {
+    /// With room to spare.
+    Fits,
+    /// So narrowly that other programs may push it into swap.
+    SwapRisk,
+    /// Not at all.
+    DoesNotFit,
 }
 
 /// Arithmetic of the phases; one multiply-accumulate is 2 FLOP.
