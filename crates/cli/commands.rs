@@ -15,6 +15,7 @@ pub mod profile;
 pub mod schema;
 pub mod synth;
 pub mod validate;
+pub mod validate_devices;
 
 use anyhow::{Context, bail};
 use foretoken_catalog::{is_gguf, resolve};

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use foretoken_fit::{FitError, compare_forms, learning_curve, validate};
 use foretoken_html::validation_page;
 use foretoken_runner::tool_info;
-use foretoken_spec::{HoldOut, Measurement, Workload};
+use foretoken_spec::{HoldOut, Measurement, ValidationReport, Workload};
 
 use crate::Outcome;
 use crate::args::ValidateArgs;
+use crate::commands::validate_devices;
 use crate::files::{check_page, dataset_files, datasets_folder, read_measurements, write_page};
 use crate::output::{Hinted, Output};
 
@@ -17,6 +18,9 @@ const DEFAULT_HOLD_OUTS: [HoldOut; 2] = [HoldOut::Model, HoldOut::Quant];
 
 /// Reads the data, holds out each group in turn, and reports the errors.
 pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
+    if validate_devices::is_asked_for(args)? {
+        return validate_devices::run(args, output);
+    }
     let files = if args.data.is_empty() { dataset_files() } else { args.data.clone() };
     if files.is_empty() {
         let message = format!("no measurements in {}", datasets_folder().display());
@@ -62,7 +66,12 @@ pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
         write_page(path, &page, output)?;
     }
     output.print(&report)?;
-    let Some(limit) = args.fail_above else { return Ok(Outcome::Good) };
+    Ok(judge(&report, args, output))
+}
+
+/// Whether all medians are within the limit, if there is one.
+pub(super) fn judge(report: &ValidationReport, args: &ValidateArgs, output: &Output) -> Outcome {
+    let Some(limit) = args.fail_above else { return Outcome::Good };
     let missed: Vec<String> = report
         .groups
         .iter()
@@ -73,10 +82,10 @@ pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
         })
         .collect();
     if missed.is_empty() {
-        return Ok(Outcome::Good);
+        return Outcome::Good;
     }
     output.warn(&format!("above {} %: {}", 100.0 * limit, missed.join(", ")));
-    Ok(Outcome::ThresholdMissed)
+    Outcome::ThresholdMissed
 }
 
 /// Says what to do where data of several setups cannot be used together.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use foretoken_devices::{find, read_device_file};
@@ -21,11 +21,6 @@ const SHAPES: &str = include_str!("../../../datasets/public/models.csv");
 /// The committed store of public measurements.
 pub fn public_store() -> PathBuf {
     datasets_folder().join("public").join("measurements.csv")
-}
-
-/// Whether a file holds speeds of many devices, and not raw runs of this program.
-pub fn is_speed_file(path: &Path) -> bool {
-    read_speed_rows(path).is_ok()
 }
 
 /// The model of the project, else the one that ships with the program.

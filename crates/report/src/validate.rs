@@ -51,6 +51,7 @@ impl Report for ValidationReport {
             "extrapolation",
             "reason",
             "group",
+            "rows",
         ]);
         for case in &self.cases {
             records.rows.push(vec![
@@ -72,6 +73,7 @@ impl Report for ValidationReport {
                 case.extrapolation.join("; "),
                 case.reason.clone(),
                 case.group.clone().unwrap_or_default(),
+                case.rows.to_string(),
             ]);
         }
         records
@@ -84,12 +86,14 @@ fn hold_out_name(hold_out: HoldOut) -> String {
 }
 
 fn held_out(group: &GroupError) -> String {
+    let given = match group.rows {
+        0 => String::new(),
+        1 => ", 1 row".into(),
+        n => format!(", {n} rows"),
+    };
     match &group.group {
-        Some(name) if group.rows > 0 => {
-            format!("{} ({name}, {} rows)", hold_out_name(group.hold_out), group.rows)
-        }
-        Some(name) => format!("{} ({name})", hold_out_name(group.hold_out)),
-        None => hold_out_name(group.hold_out),
+        Some(name) => format!("{} ({name}{given})", hold_out_name(group.hold_out)),
+        None => format!("{}{given}", hold_out_name(group.hold_out)),
     }
 }
 
@@ -215,7 +219,9 @@ fn short(baseline: &str) -> &str {
         "bytes_over_bandwidth" => "bytes/bw",
         "edgeprofiler" => "EdgeProfiler",
         "nearest_model_scaled" => "nearest",
-        "roofline_fixed_efficiency" => "fixed eff.",
+        "roofline_fixed_efficiency" | "fixed_efficiency_per_backend" => "fixed eff.",
+        "log_linear_regression" => "linear",
+        "nearest_device_scaled" => "nearest",
         other => other,
     }
 }

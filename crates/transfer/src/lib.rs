@@ -28,8 +28,8 @@ pub use facts::{ModelFacts, ModelShapes, Widths, quant_family};
 pub use kernel::Effects;
 pub use machine::{Dots, Machine, Processor};
 pub use model::{
-    CrossDevice, DevicePredictor, Domain, Fitted, Fold, MODEL_VERSION, Neighbour, Prepared, Row,
-    RowCount, Transfer,
+    CrossDevice, DevicePredictor, Domain, Fitted, Fold, MODEL_VERSION, MOST_PER_DEVICE, Neighbour,
+    Prepared, Row, RowCount, Transfer,
 };
 pub use rows::{Observation, Store};
 pub use task::{Setup, Work};

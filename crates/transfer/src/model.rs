@@ -19,7 +19,7 @@ use crate::tune::tune;
 /// Version of the file.
 pub const MODEL_VERSION: u32 = 1;
 /// Most measurements of one device, backend, engine and phase that the model keeps.
-const MOST_PER_DEVICE: usize = 20;
+pub const MOST_PER_DEVICE: usize = 20;
 /// Known devices that a prediction names.
 const N_NEAREST: usize = 3;
 /// What is fitted apart.
