@@ -436,6 +436,8 @@ pub enum ImportArg {
     TestBackendOps,
     /// Speeds as CSV with the columns of the public store, or as JSON Lines of ours.
     Csv,
+    /// Measurements of `calibrate` and `measure`, one row per load and phase.
+    Measurements,
 }
 
 /// `--device-kind`
@@ -455,11 +457,12 @@ pub enum DeviceKindArg {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  foretoken import llama-bench run.json --device-id my-laptop --out datasets/my-laptop.jsonl
+  foretoken import llama-bench run.json --device-id my-laptop --out my-laptop.jsonl
   llama-bench -m model.gguf -o jsonl | foretoken import llama-bench - --device-id here --out a.jsonl
   foretoken import llama-bench pasted.md --device-id rtx-4090        only says what it would read
   foretoken import test-backend-ops perf.sql --device-id m2 --out kernels.jsonl
   foretoken import csv others.csv --out others.jsonl
+  foretoken import measurements datasets/mine.jsonl --out speeds.csv
 
 What cannot be understood is told with file and line, and left out.")]
 pub struct ImportArgs {

@@ -204,6 +204,20 @@ fn kernels_of_test_backend_ops() {
 }
 
 #[test]
+fn our_own_measurements_join_the_store() {
+    let sandbox = Sandbox::new();
+    let file = fixture("measurements.jsonl");
+    let args = ["import", "measurements", &file, "--out", "ours.csv", "--format", "json"];
+    let report = sandbox.good(&args).json();
+    assert_eq!(report["groups"][0]["runtime"], "candle");
+    assert!(report["usable"].as_u64().unwrap() > 0);
+    let args = ["import", "csv", "ours.csv", "--format", "json"];
+    assert_eq!(sandbox.good(&args).json()["groups"], report["groups"]);
+    let other = fixture("import/2024.jsonl");
+    sandbox.error_says(&["import", "measurements", &other], &["2024.jsonl, line 1"]);
+}
+
+#[test]
 fn rules_mark_rows_and_tell_when_they_meet_none() {
     let sandbox = Sandbox::new();
     let data = sandbox.file(

@@ -5,15 +5,15 @@ use std::path::Path;
 
 use anyhow::Context;
 use foretoken_import::{
-    Origin, Read, Rules, Summary, decode, known_backend, read_backend_ops, read_llama_bench,
-    read_speeds, to_csv, to_jsonl,
+    Origin, Read, Rules, Speeds, Summary, decode, known_backend, read_backend_ops,
+    read_llama_bench, read_speeds, speeds_of, to_csv, to_jsonl,
 };
 use foretoken_spec::{ImportReport, SpeedRow};
 use serde::Serialize;
 
 use crate::Outcome;
 use crate::args::{DeviceKindArg, ImportArg, ImportArgs};
-use crate::files::{make_folder, read_input, write_atomic};
+use crate::files::{make_folder, read_input, read_measurements, write_atomic};
 use crate::output::{Hinted, Output};
 
 /// Reads the files, writes what was understood, and says what was not.
@@ -22,7 +22,7 @@ pub fn run(args: &ImportArgs, output: &Output) -> anyhow::Result<Outcome> {
     let origin = origin(args)?;
     let report = match args.what {
         ImportArg::TestBackendOps => kernels(args, &origin, output)?,
-        ImportArg::LlamaBench | ImportArg::Csv => speeds(args, &origin, output)?,
+        _ => speeds(args, &origin, output)?,
     };
     output.print(&report)?;
     Ok(Outcome::Good)
@@ -78,19 +78,10 @@ fn speeds(args: &ImportArgs, origin: &Origin, output: &Output) -> anyhow::Result
     let mut read = Read::default();
     for file in &args.files {
         let name = file.display().to_string();
-        let text = text_of(file)?;
         let speeds = match args.what {
-            ImportArg::Csv => read_speeds(&text, origin)
-                .with_context(|| name.clone())?
-                .ok_or_else(|| no_store(&name))?,
-            _ => {
-                if let Ok(Some(_)) = read_speeds(&text, origin) {
-                    let message = format!("{name} holds speeds, not what llama-bench prints");
-                    let hint = "read it with `foretoken import csv`";
-                    return Err(Hinted::new(message, hint).into());
-                }
-                read_llama_bench(&text, origin)
-            }
+            ImportArg::Csv => of_store(file, origin)?,
+            ImportArg::Measurements => of_measurements(file, &mut read)?,
+            _ => of_llama_bench(file, origin)?,
         };
         if speeds.rows.is_empty() && speeds.problems.is_empty() {
             read.warn(format!("{name}: nothing to import was found in it"));
@@ -110,6 +101,29 @@ fn speeds(args: &ImportArgs, origin: &Origin, output: &Output) -> anyhow::Result
     };
     let written = args.out.as_deref().map(|out| write(&read.rows, out)).transpose()?;
     finish(read, written, args, output)
+}
+
+fn of_store(file: &Path, origin: &Origin) -> anyhow::Result<Speeds> {
+    let name = file.display().to_string();
+    let speeds = read_speeds(&text_of(file)?, origin).with_context(|| name.clone())?;
+    Ok(speeds.ok_or_else(|| no_store(&name))?)
+}
+
+fn of_llama_bench(file: &Path, origin: &Origin) -> anyhow::Result<Speeds> {
+    let text = text_of(file)?;
+    if let Ok(Some(_)) = read_speeds(&text, origin) {
+        let message = format!("{} holds speeds, not what llama-bench prints", file.display());
+        return Err(Hinted::new(message, "read it with `foretoken import csv`").into());
+    }
+    Ok(read_llama_bench(&text, origin))
+}
+
+/// Our own measurements, which are whole or refused.
+fn of_measurements(file: &Path, read: &mut Read<SpeedRow>) -> anyhow::Result<Speeds> {
+    let dataset = read_measurements(file)?;
+    dataset.warnings.into_iter().for_each(|warning| read.warn(warning));
+    let rows = dataset.measurements.iter().flat_map(speeds_of).map(|row| (0, row)).collect();
+    Ok(Speeds { rows, formats: vec!["measurements".to_owned()], ..Speeds::default() })
 }
 
 /// Rows of single kernels.
@@ -185,6 +199,7 @@ fn refuse_nothing<T>(read: &Read<T>, args: &ImportArgs) -> anyhow::Result<()> {
         }
         ImportArg::TestBackendOps => "give what `test-backend-ops perf --output sql` printed",
         ImportArg::Csv => "docs/importing.md lists the columns",
+        ImportArg::Measurements => "give a file that `foretoken measure` or `calibrate` wrote",
     };
     Err(Hinted::new(message, hint).into())
 }

@@ -204,7 +204,8 @@ mod tests {
         assert_eq!(row.flop_per_second, Some(245_572_483_397.108_22));
         assert_eq!((row.bandwidth_gib_per_second, row.memory_kib), (None, Some(110_680)));
         assert_eq!((row.params["m"].as_str(), row.params["bs"].as_str()), ("768", "[1,1]"));
-        let again = read_backend_ops(&to_backend_ops_sql(&[row.clone()]).unwrap(), &origin());
+        let again =
+            read_backend_ops(&to_backend_ops_sql(std::slice::from_ref(row)).unwrap(), &origin());
         assert_eq!(again.rows[0].1, *row);
     }
 

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | llama-bench: JSON, JSONL, CSV, SQL, Markdown, all versions and forks | [`SpeedRow`]s |
 //! | `test-backend-ops perf --output sql` | [`foretoken_spec::KernelAnchor`]s |
+//! | Foretoken's own measurements | [`SpeedRow`]s |
 //! | CSV with the columns of the public store, JSON Lines of ours | [`SpeedRow`]s |
 //!
 //! What cannot be understood is a [`Problem`] with its line, and is kept out. Everything works on
@@ -19,6 +20,7 @@ mod jsonl;
 mod llama_bench;
 mod names;
 mod origin;
+mod ours;
 mod read;
 mod record;
 mod rules;
@@ -33,6 +35,7 @@ pub use jsonl::{read_jsonl, to_jsonl};
 pub use llama_bench::{BenchFormat, read_llama_bench, to_llama_bench};
 pub use names::{ModelType, backend_of_list, known_backend, model_of_file, quant_name};
 pub use origin::Origin;
+pub use ours::speeds_of;
 pub use read::{read_speed_rows, read_speeds};
 pub use rules::{Pattern, Rule, Rules};
 pub use summary::{Read, Summary};

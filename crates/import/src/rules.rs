@@ -42,7 +42,8 @@ pub struct Rule {
     /// Text to replace in such columns: what stands there, and what shall.
     #[serde(default)]
     pub replace: BTreeMap<String, [String; 2]>,
-    /// The rule is about rows that not every copy of the data has.
+    /// The rule may meet no row: not every copy of the data has them, or it corrects what it looks
+    /// for, once.
     #[serde(default)]
     pub may_meet_none: bool,
 }

@@ -181,7 +181,7 @@ fn tally<'a>(reasons: impl Iterator<Item = &'a str>) -> Vec<ReasonCount> {
         .into_iter()
         .map(|(reason, rows)| ReasonCount { reason: reason.to_owned(), rows })
         .collect();
-    counts.sort_by(|a, b| b.rows.cmp(&a.rows));
+    counts.sort_by_key(|count| std::cmp::Reverse(count.rows));
     counts
 }
 

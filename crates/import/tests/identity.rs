@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use foretoken_import::{
-    BenchFormat, Origin, Speeds, read_csv, read_jsonl, read_llama_bench, to_csv, to_jsonl,
-    to_llama_bench,
+    BenchFormat, Origin, Speeds, read_backend_ops, read_csv, read_jsonl, read_llama_bench,
+    to_backend_ops_sql, to_csv, to_jsonl, to_llama_bench,
 };
 use foretoken_spec::{SpeedKey, SpeedPhase, SpeedRow};
 use proptest::prelude::*;
@@ -179,6 +179,40 @@ proptest! {
         prop_assert_eq!(&rows(read_jsonl(&lines)), &sampled);
         let csv = to_csv(&sampled).unwrap();
         prop_assert_eq!(&rows(read_csv(&csv, &Origin::default()).unwrap()), &sampled);
+    }
+
+    #[test]
+    fn of_the_kernels_of_test_backend_ops(
+        texts in prop::collection::vec(text(), 3),
+        backend in prop::sample::select(vec!["CUDA0", "MTL0", "CPU", "Vulkan1"]),
+        time_us in 1e-3..1e9f64,
+        counts in prop::collection::vec(prop::option::of(1e-3..1e15f64), 2),
+        wholes in prop::collection::vec(prop::option::of(1..u64::from(u32::MAX)), 2),
+        other in prop::collection::btree_map("x_[a-z]{1,8}", scalar(), 0..4),
+    ) {
+        let mut object = Map::from_iter(other);
+        for (name, value) in [
+            ("op_name", json!(texts[0])),
+            ("op_params", json!(format!("type_a=q4_0,ne=[1,2],x={}", texts[1]))),
+            ("build_commit", json!(texts[2])),
+            ("backend_name", json!(backend)),
+            ("test_mode", json!("perf")),
+            ("time_us", json!(time_us)),
+            ("flops", json!(counts[0])),
+            ("bandwidth_gb_s", json!(counts[1])),
+            ("memory_kb", json!(wholes[0])),
+            ("n_runs", json!(wholes[1])),
+        ] {
+            object.insert(name.to_owned(), value);
+        }
+        let read = |text: &str| {
+            let anchors = read_backend_ops(text, &origin());
+            assert_eq!(anchors.problems, []);
+            anchors.rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>()
+        };
+        let first = read(&Value::from(object).to_string());
+        prop_assert_eq!(first.len(), 1);
+        prop_assert_eq!(&read(&to_backend_ops_sql(&first).unwrap()), &first);
     }
 
     #[test]

@@ -28,7 +28,7 @@ const OLD_FLAGS: [(&str, &str); 7] = [
 
 /// Layers that stand for all of them: the defaults of 2025 and of 2026.
 fn is_all_layers(n: i64) -> bool {
-    n < 0 || n >= 99
+    !(0..99).contains(&n)
 }
 
 /// Finds the backend, and what keeps the row from speaking for it alone.
@@ -91,7 +91,7 @@ fn text(value: Option<&Value>) -> Option<&str> {
 fn found_backend<'a>(peek: &impl Fn(&str) -> Option<&'a Value>) -> Result<String, String> {
     // Devices that were asked for tell more than what was built in.
     let devices = text(peek("devices")).filter(|d| !["auto", "(null)"].contains(d));
-    if let Some(backend) = devices.and_then(|list| backend_of_devices(list)) {
+    if let Some(backend) = devices.and_then(backend_of_devices) {
         return Ok(backend);
     }
     if let Some(list) = text(peek("backends")) {

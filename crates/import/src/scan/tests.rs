@@ -1,6 +1,9 @@
 use super::*;
 
-fn speeds(text: &str) -> (Vec<(u32, f64)>, Vec<(u32, String)>) {
+/// Something with the line where it stands.
+type Placed<T> = (u32, T);
+
+fn speeds(text: &str) -> (Vec<Placed<f64>>, Vec<Placed<String>>) {
     let found = scan(text);
     let rows = found
         .records
