@@ -102,7 +102,7 @@ pub fn measure_design(
         summary.session.elapsed = spent;
         summary.session.stopped = stop();
         let left = settings.budget.saturating_sub(spent);
-        if summary.session.stopped || left.is_zero() {
+        if summary.session.stopped || (left.is_zero() && !run.lines.is_empty()) {
             return Ok(summary);
         }
         let Some(choice) = run.choose(design, left, &mut draw) else { return Ok(summary) };
