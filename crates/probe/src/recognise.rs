@@ -22,7 +22,7 @@ pub fn recognise<'a>(
 ) -> Option<&'a DeviceSpec> {
     let mut found = BTreeSet::new();
     for text in machine.model.iter().chain(&machine.chip).chain(&machine.processor) {
-        found.extend(words(text));
+        found.extend(words(without_revision(text)));
     }
     if found.is_empty() {
         return None;
@@ -70,6 +70,13 @@ fn best<'a>(
     });
     // The first of the catalogue among equals.
     scored.reduce(|a, b| if (b.0, b.1) > (a.0, a.1) { b } else { a }).map(|(_, _, device)| device)
+}
+
+/// A name without its revision (`Rev 1.4`) and clock (`@ 3.00GHz`), whose numbers would be taken for
+/// those of models.
+fn without_revision(text: &str) -> &str {
+    let text = text.split(" Rev ").next().unwrap_or(text);
+    text.split('@').next().unwrap_or(text)
 }
 
 /// Words in lower case, without marks of trade.
@@ -125,6 +132,16 @@ mod tests {
         ] {
             assert_eq!(processor(name, false, 16), id, "{name}");
         }
+    }
+
+    #[test]
+    fn revisions_are_no_models() {
+        let machine = DetectedMachine {
+            model: Some("Raspberry Pi 5 Model B Rev 1.4".into()),
+            memory_bytes: Some(8 << 30),
+            ..DetectedMachine::default()
+        };
+        assert_eq!(recognise(&machine, catalogue()).unwrap().id, "raspberry-pi-5-8gb");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use foretoken_spec::{Confidence, DeviceSpec, FigureSource, PowerMode};
+use foretoken_spec::{Confidence, DeviceClass, DeviceSpec, FigureSource, PowerMode};
 use serde::Serialize;
 
 use crate::sheet::cell;
@@ -45,8 +45,8 @@ fn list(devices: &[DeviceSpec]) -> Sheet {
     let mut sheet = Sheet::new(
         plural(devices.len() as u32, "device"),
         &[
-            "id", "kind", "class", ">fp16", ">fp32", ">int8", ">GB/s", ">GB", ">TDP W", ">idle W",
-            ">load W", ">year",
+            "id", "kind", "class", ">fp16", ">fp32", ">int8", ">GB/s", ">GB", ">TDP", ">idle",
+            ">load", ">year",
         ],
     );
     for device in devices {
@@ -59,7 +59,7 @@ fn list(devices: &[DeviceSpec]) -> Sheet {
         sheet.row([
             device.id.clone(),
             device.kind.to_string(),
-            device.class.map_or_else(String::new, |class| class.to_string().replace('_', " ")),
+            device.class.map_or("", short_class).to_owned(),
             figure("peak_fp16_tflops", device.peak_fp16_tflops),
             figure("peak_fp32_tflops", device.peak_fp32_tflops),
             figure("peak_int8_tops", device.peak_int8_tops),
@@ -72,7 +72,8 @@ fn list(devices: &[DeviceSpec]) -> Sheet {
         ]);
     }
     sheet.note(
-        "fp16, fp32: dense peak, TFLOP/s; int8: TOPS; of the processor that the usual backend uses.",
+        "fp16, fp32: dense peak, TFLOP/s; int8: TOPS; of the processor that the usual backend uses. \
+         TDP, idle, load: W.",
     );
     if sheet.rows.iter().flatten().any(|cell| cell.ends_with(DOUBT)) {
         sheet.note(
@@ -82,6 +83,14 @@ fn list(devices: &[DeviceSpec]) -> Sheet {
         sheet.note("`foretoken devices --show ID` tells where figures are from.");
     }
     sheet
+}
+
+/// The class for a narrow column.
+fn short_class(class: DeviceClass) -> &'static str {
+    match class {
+        DeviceClass::VirtualMachine => "vm",
+        class => class.name(),
+    }
 }
 
 fn identity(device: &DeviceSpec) -> Sheet {
