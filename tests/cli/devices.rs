@@ -90,7 +90,7 @@ fn a_file_of_ones_own_is_checked_and_completed() {
 #[test]
 fn impossible_files_say_line_field_and_remedy() {
     let sandbox = Sandbox::new();
-    let mut says = |name: &str, text: &str, words: &[&str]| {
+    let says = |name: &str, text: &str, words: &[&str]| {
         sandbox.file(name, text);
         sandbox.error_says(&["devices", "--show", name], &[&[name][..], words].concat());
     };

@@ -210,7 +210,9 @@ fn our_own_measurements_join_the_store() {
     let args = ["import", "measurements", &file, "--out", "ours.csv", "--format", "json"];
     let report = sandbox.good(&args).json();
     assert_eq!(report["groups"][0]["runtime"], "candle");
-    assert!(report["usable"].as_u64().unwrap() > 0);
+    // Mini-models of a calibration are listed and not used.
+    assert_eq!(report["usable"], 0);
+    assert!(report["excluded"][0]["reason"].as_str().unwrap().contains("mini-model"));
     let args = ["import", "csv", "ours.csv", "--format", "json"];
     assert_eq!(sandbox.good(&args).json()["groups"], report["groups"]);
     let other = fixture("import/2024.jsonl");

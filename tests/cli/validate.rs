@@ -148,7 +148,7 @@ fn a_learning_curve_judges_every_part_of_a_calibration_by_the_same_models() {
     let args = ["validate", "--learning-curve", "--data", &file];
     let answer = sandbox.good(&[&args[..], &["--format", "json"]].concat()).json();
     let rows = answer["budgets"].as_array().unwrap();
-    let all = rows.iter().filter(|row| row["phase"] == "decode").last().unwrap();
+    let all = rows.iter().rfind(|row| row["phase"] == "decode").unwrap();
     // Seven other loads, and four workloads of the judged model.
     assert_eq!((&all["loads"], &all["judged"], &all["n"]), (&json!(7), &json!(4), &json!(4)));
     for row in rows {

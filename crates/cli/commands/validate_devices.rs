@@ -43,8 +43,7 @@ pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
     };
     let files = SpeedFiles { data, devices: args.devices.clone() };
     let store = files.read(output)?;
-    let report =
-        validate(&cross_device()?, &store, most, files.names()).map_err(transfer_error)?;
+    let report = validate(&cross_device()?, &store, most, files.names()).map_err(transfer_error)?;
     output.print(&report)?;
     Ok(judge(&report, args, output))
 }
