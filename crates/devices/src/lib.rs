@@ -2,7 +2,7 @@
 //!
 //! The catalogue is data (`data/*.toml`), not code, and is read by the same functions as a user's
 //! file: [`read_devices`] names what is unknown, impossible or in the wrong unit, and fills what
-//! follows from clocks, units and bus width by the formulas of [`derive`]. [`find`] answers one
+//! follows from clocks, units and bus width by the formulas of [`mod@derive`]. [`find`] answers one
 //! device by id; [`require`] refuses a question that a device has no figures for.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
