@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use foretoken_spec::{Backend, HoldOut, QuantScheme};
+use foretoken_spec::{DeviceBackend, HoldOut, QuantScheme};
 
 use crate::parse;
 
@@ -48,12 +48,20 @@ pub enum Command {
     Measure(MeasureArgs),
     /// Show where the time of one real run goes, by phase and kernel.
     Profile(ProfileArgs),
+    /// Read other people's measurements: llama-bench, test-backend-ops, CSV.
+    Import(ImportArgs),
     /// Show a model's tensors, bytes, and FLOP and traffic of each operation.
     Inspect(InspectArgs),
     /// Write a GGUF file of a model's true shapes with synthetic weights.
     Synth(SynthArgs),
     /// List the presets of the catalogue.
     Models(ModelsArgs),
+    /// List devices and what is known of them.
+    Devices(DevicesArgs),
+    /// Measure what this machine achieves in seconds, and write a device file.
+    Probe(ProbeArgs),
+    /// Fit the model of all devices, which speaks about devices that nobody calibrated.
+    FitDevices(FitDevicesArgs),
     /// Write the JSON Schemas of all outputs.
     #[command(hide = true)]
     Schema(SchemaArgs),
@@ -71,27 +79,6 @@ pub enum FormatArg {
     Csv,
     /// For issues and READMEs.
     Markdown,
-}
-
-/// `--backend` and, with an optional index, `--device`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BackendArg {
-    /// The processor.
-    Cpu,
-    /// An NVIDIA GPU.
-    Cuda,
-    /// An Apple GPU.
-    Metal,
-}
-
-impl From<BackendArg> for Backend {
-    fn from(backend: BackendArg) -> Self {
-        match backend {
-            BackendArg::Cpu => Self::Cpu,
-            BackendArg::Cuda => Self::Cuda,
-            BackendArg::Metal => Self::Metal,
-        }
-    }
 }
 
 /// `--allocator`
@@ -120,6 +107,9 @@ pub enum HoldOutArg {
     AllModels,
     /// The largest quarter of the models, with the mini-models of their width and more.
     Frontier,
+    /// Whole devices, from public measurements: what is predicted of a device from its data sheet
+    /// and a few of its rows.
+    Device,
 }
 
 impl From<HoldOutArg> for HoldOut {
@@ -132,6 +122,7 @@ impl From<HoldOutArg> for HoldOut {
             HoldOutArg::Depth => Self::Depth,
             HoldOutArg::AllModels => Self::AllModels,
             HoldOutArg::Frontier => Self::Frontier,
+            HoldOutArg::Device => Self::Device,
         }
     }
 }
@@ -179,12 +170,15 @@ pub struct MeterArgs {
 
 /// `calibrate`
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Examples:
   foretoken calibrate
   foretoken calibrate --budget 5m --name workstation
   foretoken calibrate --report calibration.html
-  foretoken calibrate --resume               go on after Ctrl-C")]
+  foretoken calibrate --resume               go on after Ctrl-C"
+)]
 pub struct CalibrateArgs {
     /// Where it runs.
     #[command(flatten)]
@@ -223,25 +217,37 @@ pub struct CalibrateArgs {
 
 /// `predict`
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Examples:
   foretoken predict tinyllama-1.1b
   foretoken predict llama-3.2-1b smollm2-1.7b --quant Q4_K_M,Q8_0 --prompt 1024
   foretoken predict model.gguf --explain
-  foretoken predict llama-3.1-8b --format json | jq .ttft_ms")]
+  foretoken predict llama-3.2-3b --device-spec raspberry-pi-5-8gb
+  foretoken predict llama-3.1-8b --format json | jq .ttft_ms"
+)]
 pub struct PredictArgs {
     /// Models: .gguf files, config.json files, presets, hf:org/repo[/file].
     #[arg(required = true, value_name = "MODEL")]
     pub models: Vec<String>,
     /// Calibration to use [default: the newest of this machine].
-    #[arg(long, value_name = "ID|FILE")]
+    #[arg(long, value_name = "ID|FILE", conflicts_with_all = ["device_spec", "observe"])]
     pub calibration: Option<String>,
-    /// Engine that would run the model.
-    #[arg(long, value_name = "E", default_value = "candle")]
-    pub engine: String,
-    /// Backend that would run the model.
-    #[arg(long, value_name = "B", value_enum, default_value = "cpu")]
-    pub backend: BackendArg,
+    /// Devices that nothing was run on: of `foretoken devices`, or data sheets of your own in TOML
+    /// or JSON, separated by commas.
+    #[arg(long, value_name = "ID|FILE,…", value_delimiter = ',')]
+    pub device_spec: Vec<String>,
+    /// Speeds that were measured on the device, as `foretoken import` writes them: one to five rows
+    /// narrow the intervals.
+    #[arg(long, value_name = "FILE", requires = "device_spec")]
+    pub observe: Vec<PathBuf>,
+    /// Engine that would run the model [default: candle; with --device-spec llama.cpp].
+    #[arg(long, value_name = "E")]
+    pub engine: Option<String>,
+    /// Backend that would run the model [default: cpu; with --device-spec the device's first].
+    #[arg(long, value_name = "B", value_parser = parse::device_backend())]
+    pub backend: Option<DeviceBackend>,
     /// Quantizations, separated by commas [default: Q4_K_M, of gpt-oss MXFP4; a file
     /// brings its own].
     #[arg(long, value_name = "Q,…", value_delimiter = ',')]
@@ -273,22 +279,33 @@ pub struct PredictArgs {
 
 /// `validate`
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Examples:
   foretoken validate
   foretoken validate --data datasets/mine.jsonl --hold-out model,quant
   foretoken validate --report report.html
-  foretoken validate --fail-above 10%        exit code 1 where the median error is above")]
+  foretoken validate --hold-out device       every device from its data sheet and 0, 1, 3, 5 rows
+  foretoken validate --fail-above 10%        exit code 1 where the median error is above"
+)]
 pub struct ValidateArgs {
     /// Measurement files [default: all of the datasets folder].
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub data: Vec<PathBuf>,
+    /// Data sheets of devices that the catalogue lacks, for `--hold-out device`: CSV, TOML or JSON.
+    #[arg(long, value_name = "FILE")]
+    pub devices: Option<PathBuf>,
     /// What is held out, separated by commas [default: model,quant].
     #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
     pub hold_out: Vec<HoldOutArg>,
     /// Compare forms of the cost model on held-out models instead, the choice nested.
     #[arg(long, conflicts_with_all = ["hold_out", "fail_above", "report"])]
     pub compare_forms: bool,
+    /// Fit growing parts of each calibration instead, and predict the other models by each: what
+    /// longer measuring buys.
+    #[arg(long, conflicts_with_all = ["hold_out", "fail_above", "report", "compare_forms"])]
+    pub learning_curve: bool,
     /// Write a report with plots: one HTML file for a browser, with all it needs inside.
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
@@ -299,11 +316,14 @@ pub struct ValidateArgs {
 
 /// `measure`
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Examples:
   foretoken measure tinyllama-1.1b --quant Q4_K_M,Q8_0 --paired
   foretoken measure model.gguf --prompt 32,128,512 --depth 0,1024 --gen 32
-  foretoken measure smollm2-135m --out datasets/mine.jsonl")]
+  foretoken measure smollm2-135m --out datasets/mine.jsonl"
+)]
 pub struct MeasureArgs {
     /// Models: .gguf files, hf:org/repo[/file]; config.json files and presets, with synthetic weights.
     #[arg(required = true, value_name = "MODEL")]
@@ -351,13 +371,16 @@ pub struct MeasureArgs {
 
 /// `profile`
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Examples:
   foretoken profile tinyllama-1.1b --quant Q4_K_M
   foretoken profile model.gguf --prompt-text 'Why is the sky blue?' --gen 64
   foretoken profile smollm2-135m --trace run.json      open it in https://ui.perfetto.dev
   foretoken profile model.gguf --out old.json          then, after a change:
-  foretoken profile model.gguf --against old.json --fail-above 5%")]
+  foretoken profile model.gguf --against old.json --fail-above 5%"
+)]
 pub struct ProfileArgs {
     /// A .gguf file or hf:org/repo[/file]; a config.json file or a preset, with synthetic weights.
     #[arg(value_name = "MODEL")]
@@ -404,12 +427,94 @@ pub struct ProfileArgs {
     pub fail_above: Option<f64>,
 }
 
-/// `inspect`
+/// What `import` reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImportArg {
+    /// llama-bench: JSON, JSON Lines, CSV, SQL or Markdown, of any version and fork.
+    LlamaBench,
+    /// `test-backend-ops perf --output sql`: single kernels.
+    TestBackendOps,
+    /// Speeds as CSV with the columns of the public store, or as JSON Lines of ours.
+    Csv,
+    /// Measurements of `calibrate` and `measure`, one row per load and phase.
+    Measurements,
+}
+
+/// `--device-kind`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceKindArg {
+    /// A processor with its own memory.
+    Cpu,
+    /// A graphics card.
+    Gpu,
+    /// Graphics in a processor.
+    Igpu,
+    /// A system on a chip: phones, boards, Apple.
+    Soc,
+}
+
+/// `import`
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  foretoken import llama-bench run.json --device-id my-laptop --out my-laptop.jsonl
+  llama-bench -m model.gguf -o jsonl | foretoken import llama-bench - --device-id here --out a.jsonl
+  foretoken import llama-bench pasted.md --device-id rtx-4090        only says what it would read
+  foretoken import test-backend-ops perf.sql --device-id m2 --out kernels.jsonl
+  foretoken import csv others.csv --out others.jsonl
+  foretoken import measurements datasets/mine.jsonl --out speeds.csv
+
+What cannot be understood is told with file and line, and left out.")]
+pub struct ImportArgs {
+    /// What wrote the files.
+    #[arg(value_name = "WHAT", value_enum)]
+    pub what: ImportArg,
+    /// Files; - is standard input. The format is told by the content.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Device that was measured: an id of your own, or of datasets/public/devices.csv.
+    #[arg(long, value_name = "ID", value_parser = parse::name, required_if_eq_any([
+        ("what", "llama-bench"), ("what", "test-backend-ops"),
+    ]))]
+    pub device_id: Option<String>,
+    /// Kind of the device.
+    #[arg(long, value_name = "KIND", value_enum)]
+    pub device_kind: Option<DeviceKindArg>,
+    /// Engine [default: told by the fields: llama.cpp, ik_llama.cpp].
+    #[arg(long, value_name = "NAME", value_parser = parse::name)]
+    pub runtime: Option<String>,
+    /// Backend that was used, where the file names several or none.
+    #[arg(long, value_name = "B", value_parser = parse::name)]
+    pub backend: Option<String>,
+    /// Model id, where all rows are of one model [default: the name of the file that was run].
+    #[arg(long, value_name = "ID", value_parser = parse::name)]
+    pub model: Option<String>,
+    /// Where the numbers were published.
+    #[arg(long, value_name = "URL", value_parser = parse::name)]
+    pub source_url: Option<String>,
+    /// When they were measured [default: the day that the rows tell].
+    #[arg(long, value_name = "DATE", value_parser = parse::name)]
+    pub source_date: Option<String>,
+    /// Rules that say which rows are not used and why, as datasets/public/rules.toml.
+    #[arg(long, value_name = "FILE.toml")]
+    pub rules: Option<PathBuf>,
+    /// File to write: JSON Lines, or CSV where its name ends so; without it nothing is written.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Replace the file where it exists.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `inspect`
+#[derive(Debug, Args)]
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
+Examples:
   foretoken inspect tinyllama-1.1b
-  foretoken inspect model.gguf --prompt 128 --depth 1024 --format json")]
+  foretoken inspect model.gguf --prompt 128 --depth 1024 --format json"
+)]
 pub struct InspectArgs {
     /// A .gguf file, a config.json file, a preset, or hf:org/repo[/file].
     #[arg(value_name = "MODEL")]
@@ -427,11 +532,14 @@ pub struct InspectArgs {
 
 /// `synth`
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Examples:
   foretoken synth tinyllama-1.1b --quant Q4_K_M --out tiny.gguf
   foretoken synth path/to/config.json --quant Q8_0 --out model.gguf
-  foretoken synth hf:org/repo --quant Q4_0 --out copy.gguf       reads its header or config.json")]
+  foretoken synth hf:org/repo --quant Q4_0 --out copy.gguf       reads its header or config.json"
+)]
 pub struct SynthArgs {
     /// A config.json file, a preset, or a .gguf file or hf:org/repo[/file] whose shapes are copied.
     #[arg(value_name = "MODEL")]
@@ -449,14 +557,68 @@ pub struct SynthArgs {
 
 /// `models`
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Examples:
   foretoken models
-  foretoken models llama --format json")]
+  foretoken models llama --format json"
+)]
 pub struct ModelsArgs {
     /// Show only ids and families that contain this.
     #[arg(value_name = "TEXT")]
     pub filter: Option<String>,
+}
+
+/// `devices`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  foretoken devices
+  foretoken devices jetson
+  foretoken devices rtx 40 --format json
+  foretoken devices --kind phone
+  foretoken devices --show raspberry-pi-5-8gb  every figure, its source and confidence
+  foretoken devices --show my-board.toml       check a file of your own, and what follows from it")]
+pub struct DevicesArgs {
+    /// Show only devices whose ids, names, cores, memory or ISA contain all of these.
+    #[arg(value_name = "TEXT")]
+    pub filter: Vec<String>,
+    /// The same, by name.
+    #[arg(long = "filter", value_name = "TEXT")]
+    pub filter_by_name: Vec<String>,
+    /// Show only this kind (cpu, gpu, igpu, soc) or class (board, phone, laptop, server, …).
+    #[arg(long, value_name = "K", value_parser = parse::kind_or_class())]
+    pub kind: Option<parse::KindOrClass>,
+    /// Show only what this backend runs on.
+    #[arg(long, value_name = "B", value_parser = parse::device_backend())]
+    pub backend: Option<DeviceBackend>,
+    /// Show one device, or the devices of a .toml, .json or .csv file, in full.
+    #[arg(long, value_name = "ID|FILE", conflicts_with_all = ["filter", "filter_by_name", "kind", "backend"])]
+    pub show: Option<String>,
+}
+
+/// `probe`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  foretoken probe
+  foretoken probe --out my-laptop.toml
+  foretoken probe --storage /mnt/models       the drive where models lie
+  foretoken devices --show my-laptop.toml     what was written, beside where it is from")]
+pub struct ProbeArgs {
+    /// Device file to write, TOML.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Most threads [default: all processors].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// Folder in which a file of at most 256 MiB is written, read and removed.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub storage: PathBuf,
+    /// Leave the storage alone.
+    #[arg(long, conflicts_with = "storage")]
+    pub no_storage: bool,
 }
 
 /// `schema`
@@ -476,4 +638,23 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
+}
+
+/// `fit-devices`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  foretoken fit-devices                          from the committed public measurements
+  foretoken fit-devices --data mine.jsonl datasets/public/measurements.csv --devices mine.toml
+  foretoken validate --hold-out device           how good the model is on devices left out")]
+pub struct FitDevicesArgs {
+    /// Measured speeds, JSON Lines or CSV [default: datasets/public/measurements.csv].
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub data: Vec<PathBuf>,
+    /// Data sheets of devices that the catalogue lacks: CSV, TOML or JSON.
+    #[arg(long, value_name = "FILE")]
+    pub devices: Option<PathBuf>,
+    /// Where the model goes [default: calibration/cross-device.json].
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }

@@ -3,14 +3,19 @@
 //! What several commands need stands here.
 
 pub mod calibrate;
+pub mod devices;
+pub mod fit_devices;
+pub mod import;
 pub mod inspect;
 pub mod measure;
 pub mod models;
 pub mod predict;
+pub mod probe;
 pub mod profile;
 pub mod schema;
 pub mod synth;
 pub mod validate;
+pub mod validate_devices;
 
 use anyhow::{Context, bail};
 use foretoken_catalog::{is_gguf, resolve};

@@ -57,9 +57,13 @@ fn run(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Validate(args) => commands::validate::run(args, &output),
         Command::Measure(args) => commands::measure::run(args, &output),
         Command::Profile(args) => commands::profile::run(args, &output),
+        Command::Import(args) => commands::import::run(args, &output),
         Command::Inspect(args) => commands::inspect::run(args, &output),
         Command::Synth(args) => commands::synth::run(args, &output),
         Command::Models(args) => commands::models::run(args, &output),
+        Command::Devices(args) => commands::devices::run(args, &output),
+        Command::Probe(args) => commands::probe::run(args, &output),
+        Command::FitDevices(args) => commands::fit_devices::run(args, &output),
         Command::Schema(args) => commands::schema::run(args, &output),
     }
 }

@@ -1,6 +1,51 @@
-//! Parsers of argument values: durations, percentages.
+//! Parsers of argument values: durations, percentages, names.
 
 use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use foretoken_spec::{DeviceBackend, DeviceClass, DeviceKind, DeviceSpec};
+
+/// What `devices --kind` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KindOrClass {
+    /// A kind.
+    Kind(DeviceKind),
+    /// A class, which is finer.
+    Class(DeviceClass),
+}
+
+impl KindOrClass {
+    /// Whether a device is of it.
+    pub fn holds(self, device: &DeviceSpec) -> bool {
+        match self {
+            Self::Kind(kind) => device.kind == kind,
+            Self::Class(class) => device.class == Some(class),
+        }
+    }
+}
+
+/// The kinds, then the classes.
+pub fn kind_or_class() -> impl TypedValueParser<Value = KindOrClass> {
+    let kinds = DeviceKind::ALL.map(|kind| (kind.name(), KindOrClass::Kind(kind)));
+    let classes = DeviceClass::ALL.map(|class| (class.name(), KindOrClass::Class(class)));
+    one_of(kinds.into_iter().chain(classes).collect())
+}
+
+/// Every backend that the catalogue names.
+pub fn device_backend() -> impl TypedValueParser<Value = DeviceBackend> {
+    one_of(DeviceBackend::ALL.map(|backend| (backend.name(), backend)).to_vec())
+}
+
+/// One of these words.
+fn one_of<T: Clone + Send + Sync + 'static>(
+    words: Vec<(&'static str, T)>,
+) -> impl TypedValueParser<Value = T> {
+    let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
+    PossibleValuesParser::new(names).try_map(move |word| {
+        let found = words.iter().find(|(name, _)| *name == word);
+        found.map(|(_, value)| value.clone()).ok_or("unknown word")
+    })
+}
 
 /// `90s`, `2m`, `1m30s`, `1h`, or a plain number of seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -31,6 +76,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// Durations from 1 ms to a day make sense here.
 fn to_duration(seconds: f64) -> Option<Duration> {
     (1e-3..=86_400.0).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+}
+
+/// A name of something, on one line.
+pub fn name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err("give a name of one line".to_owned());
+    }
+    Ok(name.to_owned())
 }
 
 /// `10%` or `0.1`, as a fraction.

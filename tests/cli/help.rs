@@ -13,9 +13,20 @@ fn help_of_the_program() {
 
 #[test]
 fn help_of_each_command() {
-    for command in
-        ["calibrate", "predict", "validate", "measure", "profile", "inspect", "synth", "models"]
-    {
+    for command in [
+        "calibrate",
+        "predict",
+        "validate",
+        "measure",
+        "profile",
+        "import",
+        "inspect",
+        "synth",
+        "models",
+        "devices",
+        "probe",
+        "fit-devices",
+    ] {
         let text = help(&[command, "--help"]);
         assert!(text.contains("Examples:"), "{command} shows no examples");
         insta::assert_snapshot!(format!("help-{command}"), text);

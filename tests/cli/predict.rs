@@ -1,6 +1,6 @@
 //! `predict`: the contract of the answer, and which calibration it rests on.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::util::{Sandbox, change, fixture, has_fields, line_of_this_machine, read_fixture};
 
@@ -202,4 +202,38 @@ fn without_a_calibration_named_that_of_this_machine_and_its_threads_is_taken() {
     let words = [format!("not {none}"), format!("foretoken calibrate --threads {none}")];
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     sandbox.error_says(&[&args[..], &["--threads", &none]].concat(), &words);
+}
+
+/// Memory of a prediction by the fixture's calibration on another machine with so many bytes.
+fn memory_with(bytes: u64, asked: &[&str]) -> Value {
+    let sandbox = Sandbox::new();
+    let mut calibration: Value = serde_json::from_str(&read_fixture("calibration.json")).unwrap();
+    // Not this machine: what counts is the memory that the calibration states.
+    change(&mut calibration, "/device/name", Some(json!("abacus")));
+    change(&mut calibration, "/device/memory_bytes", Some(json!(bytes)));
+    let calibration = sandbox.file("calibration.json", calibration.to_string());
+    sandbox.good(&with_fixture(&calibration, asked)).json()["memory"].clone()
+}
+
+#[test]
+fn what_does_not_fit_comes_with_what_would() {
+    let memory = memory_with(12 << 30, &["qwen2.5-14b"]);
+    assert_eq!((&memory["fits"], &memory["verdict"]), (&json!(false), &json!("does_not_fit")));
+    assert_eq!(memory["largest_context"], 0);
+    let would = memory["fitting_quants"].as_array().unwrap();
+    assert!(!would.contains(&json!("Q8_0")), "{would:?}");
+    let memory = memory_with(64 << 30, &["qwen2.5-14b"]);
+    assert_eq!((&memory["fits"], &memory["verdict"]), (&json!(true), &json!("fits")));
+    assert_eq!(memory.get("fitting_quants"), None);
+}
+
+#[test]
+fn the_longest_context_fills_the_memory() {
+    let peak = memory_with(64 << 30, &["tinyllama-1.1b", "--depth", "300"])["peak_bytes"].clone();
+    let peak = peak.as_u64().unwrap();
+    // 300 behind a prompt of 512 and 128 generated tokens.
+    let memory = memory_with(peak, &["tinyllama-1.1b"]);
+    assert_eq!(memory["largest_context"], 940);
+    assert_eq!(memory["verdict"], "swap_risk");
+    assert_eq!(memory_with(64 << 30, &["tinyllama-1.1b"])["largest_context"], 2048);
 }

@@ -115,3 +115,61 @@ fn without_files_those_of_the_folder_are_read_but_no_proofs_and_no_interrupted_r
     sandbox.file("datasets/a.jsonl", read_fixture("measurements.jsonl"));
     assert_eq!(sandbox.good(&args).json()["data"], json!(["datasets/a.jsonl"]));
 }
+
+#[test]
+fn forms_are_compared_and_the_used_one_is_named() {
+    let data = fixture("measurements.jsonl");
+    let args = ["validate", "--data", &data, "--compare-forms", "--format", "json"];
+    let answer = Sandbox::new().good(&args).json();
+    let forms = answer["forms"].as_array().unwrap();
+    assert!(forms.iter().any(|form| form["form"] == answer["used"]));
+    assert!(forms.iter().any(|form| form["form"] == "nested"));
+    forms.iter().for_each(|form| has_fields(form, ERRORS));
+}
+
+/// The measurements with those of `model` as if it were one of the catalogue, measured apart.
+fn with_another_model(model: &str) -> String {
+    let lines = read_fixture("measurements.jsonl");
+    let lines = lines.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        if line["model"]["name"] == model {
+            change(&mut line, "/model/source", Some(json!({"kind": "preset", "id": model})));
+            change(&mut line, "/session", Some(json!("measure")));
+        }
+        line.to_string() + "\n"
+    });
+    lines.collect()
+}
+
+#[test]
+fn a_learning_curve_judges_every_part_of_a_calibration_by_the_same_models() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.file("data.jsonl", with_another_model("mini-1792-tiled"));
+    let args = ["validate", "--learning-curve", "--data", &file];
+    let answer = sandbox.good(&[&args[..], &["--format", "json"]].concat()).json();
+    let rows = answer["budgets"].as_array().unwrap();
+    let all = rows.iter().rfind(|row| row["phase"] == "decode").unwrap();
+    // Seven other loads, and four workloads of the judged model.
+    assert_eq!((&all["loads"], &all["judged"], &all["n"]), (&json!(7), &json!(4), &json!(4)));
+    for row in rows {
+        assert_eq!(row["judged"], 4);
+        has_fields(row, &["session", "seconds", "mdape", "coverage", "interval_half_width"]);
+    }
+    assert!(sandbox.good(&args).stdout.contains("by time measured"));
+}
+
+#[test]
+fn a_learning_curve_needs_a_calibration_and_another_model() {
+    let sandbox = Sandbox::new();
+    let refused = |data: &str| {
+        let run = sandbox.run(&["validate", "--learning-curve", "--data", data]);
+        assert_eq!(run.code, 2, "{}", run.stdout);
+        run.stderr
+    };
+    assert!(refused(&fixture("measurements.jsonl")).contains("nothing to hold out by model"));
+    let only = with_another_model("mini-1792-tiled");
+    let only: String =
+        only.split_inclusive('\n').filter(|line| line.contains("\"preset\"")).collect();
+    let only = sandbox.file("only.jsonl", only);
+    assert!(refused(&only).contains("no calibration in the data"));
+}

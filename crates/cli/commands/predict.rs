@@ -1,14 +1,20 @@
 //! `predict`: time and memory of models that were not run.
 
+mod sheet;
+
 use anyhow::Context;
-use foretoken_predict::{Asked, Predictor, predict};
+use foretoken_catalog::check_scheme;
+use foretoken_cost::EngineProfile;
+use foretoken_gguf::mix::quantized_spec;
+use foretoken_predict::{Asked, Predictor, memory, predict};
 use foretoken_report::{Predictions, units};
 use foretoken_runner::{
     CandleEngine, RunError, available_memory, check_model, check_workload, device_info,
     threads_in_effect,
 };
 use foretoken_spec::{
-    Backend, Calibration, DeviceInfo, Estimate, ModelSource, ModelSpec, Prediction, Workload,
+    Backend, Calibration, DeviceBackend, DeviceInfo, Estimate, ModelSource, ModelSpec, Prediction,
+    QuantScheme, Workload,
 };
 
 use crate::Outcome;
@@ -21,10 +27,16 @@ use crate::files::{
 use crate::hub::Use;
 use crate::output::{Hinted, Output};
 
+/// The engine of calibrations, unless asked otherwise.
+const ENGINE: &str = "candle";
+
 /// Predicts every model in every quantization asked for.
 pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
+    if !args.device_spec.is_empty() {
+        return sheet::run(args, output);
+    }
     let workload = Workload::new(args.prompt, args.generate, args.depth)?;
-    require_candle(&args.engine)?;
+    require_candle(args.engine.as_deref().unwrap_or(ENGINE))?;
     let models = resolve_models(&args.models, &args.quant, Use::Describe(output))?;
     let stored = calibration(args, output)?;
     for doubt in doubts(&stored.calibration) {
@@ -51,6 +63,10 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
         };
         let mut prediction = predict(&predictor, model, &workload, &asked)?;
         require_finite(&prediction, &stored)?;
+        if prediction.memory.fits == Some(false) {
+            prediction.memory.fitting_quants =
+                fitting_quants(model, predictor.engine(), &workload, &asked);
+        }
         prediction.cannot_run = cannot_run(model, &workload, args.batch);
         // Where readers of earlier versions looked for it.
         let said = prediction.cannot_run.as_ref().map(|reason| format!("it cannot run: {reason}"));
@@ -59,6 +75,33 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     }
     output.print(&Predictions { predictions, explain: args.explain })?;
     Ok(Outcome::Good)
+}
+
+/// Quantizations that are looked at where the one asked for does not fit, largest first.
+const SMALLER: [QuantScheme; 6] = [
+    QuantScheme::Q8_0,
+    QuantScheme::Q6_K,
+    QuantScheme::Q5_K_M,
+    QuantScheme::Q4_K_M,
+    QuantScheme::Q3_K_M,
+    QuantScheme::Q2_K,
+];
+
+/// The quantizations in which the same model would fit.
+fn fitting_quants(
+    model: &ModelSpec,
+    engine: &EngineProfile,
+    workload: &Workload,
+    asked: &Asked,
+) -> Vec<String> {
+    let fits = |scheme: &QuantScheme| {
+        let (name, family) = (&model.name, &model.family);
+        let (source, shape) = (model.source.clone(), model.shape.clone());
+        let other = quantized_spec(name, family, source, shape, *scheme);
+        memory(&other, engine, workload, asked).fits == Some(true)
+    };
+    let allowed = |scheme: &QuantScheme| check_scheme(&model.shape, &model.name, *scheme).is_ok();
+    SMALLER.into_iter().filter(allowed).filter(fits).map(|scheme| scheme.to_string()).collect()
 }
 
 /// Refuses numbers that no machine has: the coefficients behind them are broken.
@@ -111,11 +154,12 @@ fn cannot_run(model: &ModelSpec, workload: &Workload, batch: u32) -> Option<Stri
 
 /// The calibration asked for, or the newest of this machine.
 fn calibration(args: &PredictArgs, output: &Output) -> anyhow::Result<Stored> {
-    let backend = Backend::from(args.backend);
-    if backend != Backend::Cpu {
-        let message = format!("--backend {backend}: this version predicts for the CPU only");
-        return Err(Hinted::new(message, "use --backend cpu").into());
+    if let Some(backend) = args.backend.filter(|backend| *backend != DeviceBackend::Cpu) {
+        let message = format!("--backend {backend}: this version calibrates processors only");
+        let hint = "use --backend cpu, or --device-spec for a device that nothing was run on";
+        return Err(Hinted::new(message, hint).into());
     }
+    let backend = Backend::Cpu;
     let Some(argument) = &args.calibration else { return newest(args, backend, output) };
     let stored = find_calibration(argument)?;
     require_backend(&stored.path, stored.calibration.device.backend, backend)?;
@@ -132,7 +176,7 @@ fn calibration(args: &PredictArgs, output: &Output) -> anyhow::Result<Stored> {
 fn newest(args: &PredictArgs, backend: Backend, output: &Output) -> anyhow::Result<Stored> {
     let device = DeviceInfo { backend, ..device_info() };
     let threads = args.threads.unwrap_or_else(threads_in_effect);
-    let found = newest_calibration(&device, &args.engine, threads);
+    let found = newest_calibration(&device, args.engine.as_deref().unwrap_or(ENGINE), threads);
     for warning in &found.warnings {
         output.warn(warning);
     }

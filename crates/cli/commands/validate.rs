@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
-use foretoken_fit::{FitError, compare_forms, validate};
+use foretoken_fit::{FitError, compare_forms, learning_curve, validate};
 use foretoken_html::validation_page;
 use foretoken_runner::tool_info;
-use foretoken_spec::{HoldOut, Measurement, Workload};
+use foretoken_spec::{HoldOut, Measurement, ValidationReport, Workload};
 
 use crate::Outcome;
 use crate::args::ValidateArgs;
+use crate::commands::validate_devices;
 use crate::files::{check_page, dataset_files, datasets_folder, read_measurements, write_page};
 use crate::output::{Hinted, Output};
 
@@ -17,6 +18,9 @@ const DEFAULT_HOLD_OUTS: [HoldOut; 2] = [HoldOut::Model, HoldOut::Quant];
 
 /// Reads the data, holds out each group in turn, and reports the errors.
 pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
+    if validate_devices::is_asked_for(args)? {
+        return validate_devices::run(args, output);
+    }
     let files = if args.data.is_empty() { dataset_files() } else { args.data.clone() };
     if files.is_empty() {
         let message = format!("no measurements in {}", datasets_folder().display());
@@ -44,14 +48,11 @@ pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
     }
     let names = files.iter().map(|file| file.display().to_string()).collect();
     if args.compare_forms {
-        let compared = compare_forms(&measurements, names).map_err(|error| match error {
-            FitError::Mixed { .. } => {
-                let message = "forms are compared on one machine, engine and thread count";
-                Hinted::new(message.to_owned(), "choose its files with --data").into()
-            }
-            other => anyhow::Error::from(other),
-        })?;
-        output.print(&compared)?;
+        output.print(&compare_forms(&measurements, names).map_err(one_machine)?)?;
+        return Ok(Outcome::Good);
+    }
+    if args.learning_curve {
+        output.print(&learning_curve(&measurements, names).map_err(one_machine)?)?;
         return Ok(Outcome::Good);
     }
     let mut hold_outs: Vec<HoldOut> = args.hold_out.iter().map(|&h| h.into()).collect();
@@ -65,7 +66,12 @@ pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
         write_page(path, &page, output)?;
     }
     output.print(&report)?;
-    let Some(limit) = args.fail_above else { return Ok(Outcome::Good) };
+    Ok(judge(&report, args, output))
+}
+
+/// Whether all medians are within the limit, if there is one.
+pub(super) fn judge(report: &ValidationReport, args: &ValidateArgs, output: &Output) -> Outcome {
+    let Some(limit) = args.fail_above else { return Outcome::Good };
     let missed: Vec<String> = report
         .groups
         .iter()
@@ -76,10 +82,21 @@ pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
         })
         .collect();
     if missed.is_empty() {
-        return Ok(Outcome::Good);
+        return Outcome::Good;
     }
     output.warn(&format!("above {} %: {}", 100.0 * limit, missed.join(", ")));
-    Ok(Outcome::ThresholdMissed)
+    Outcome::ThresholdMissed
+}
+
+/// Says what to do where data of several setups cannot be used together.
+fn one_machine(error: FitError) -> anyhow::Error {
+    match error {
+        FitError::Mixed { .. } => {
+            let message = "this takes the data of one machine, engine and thread count";
+            Hinted::new(message.to_owned(), "choose its files with --data").into()
+        }
+        other => other.into(),
+    }
 }
 
 /// What makes a line the only one of its kind.

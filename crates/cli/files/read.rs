@@ -43,6 +43,11 @@ pub fn read_lines(path: &Path) -> anyhow::Result<Dataset> {
     let text = std::str::from_utf8(&bytes).map_err(|_| {
         anyhow!("{}: not a text file; give a .jsonl of measurements", path.display())
     })?;
+    if let Some(other) = other_file(text) {
+        let message = format!("{} is no file of measurements: it is {other}", path.display());
+        let hint = "give a .jsonl that `foretoken measure --out` or `foretoken calibrate` wrote";
+        return Err(Hinted::new(message, hint).into());
+    }
     let mut measurements = Vec::new();
     let mut warnings = Vec::new();
     let n_lines = text.lines().count();
@@ -60,6 +65,21 @@ pub fn read_lines(path: &Path) -> anyhow::Result<Dataset> {
         }
     }
     Ok(Dataset { measurements, warnings, hash: fnv1a(&bytes) })
+}
+
+/// What a text is that has no JSON object in its first line; a broken line is another error.
+fn other_file(text: &str) -> Option<&'static str> {
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    if !first.starts_with('{') {
+        return Some("not JSON Lines");
+    }
+    // A measurement is one line of many fields: only other files end theirs after the bracket.
+    let whole: serde_json::Value =
+        if first == "{" { serde_json::from_str(text).ok()? } else { return None };
+    Some(match whole.get("terms") {
+        Some(_) => "a calibration",
+        None => "one JSON object over several lines",
+    })
 }
 
 /// Reads a calibration.

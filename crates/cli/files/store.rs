@@ -23,6 +23,8 @@ pub struct Stored {
 
 const CALIBRATION: &str = "calibration";
 const DATASETS: &str = "datasets";
+/// The model of all devices, beside the calibrations of single ones.
+pub const CROSS_DEVICE: &str = "cross-device.json";
 
 /// Where a new calibration goes.
 pub fn calibration_folder() -> PathBuf {
@@ -136,7 +138,9 @@ fn unknown(id: &str, known: &[String]) -> Hinted {
 }
 
 fn all_files() -> Vec<PathBuf> {
-    folders(CALIBRATION).iter().flat_map(|folder| files_with(folder, "json", 2)).collect()
+    let files = folders(CALIBRATION);
+    let files = files.iter().flat_map(|folder| files_with(folder, "json", 2));
+    files.filter(|file| !file.ends_with(CROSS_DEVICE)).collect()
 }
 
 /// Existing project folder first, then the user's.

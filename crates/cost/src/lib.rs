@@ -10,6 +10,7 @@
 mod approximate;
 mod attention;
 mod class;
+pub mod edgeprofiler;
 mod engine;
 mod features;
 mod loading;

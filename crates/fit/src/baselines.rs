@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use foretoken_cost::edgeprofiler::{EDGE_DEVICES, EdgeDevice, EdgeModel, bytes_per_weight};
 use foretoken_cost::{EngineProfile, pass_cost, roofline};
 use foretoken_spec::{Ceilings, ModelSpec, OpKind, Pass, Phase, TensorRole};
 use foretoken_stats::median;
@@ -94,25 +95,17 @@ impl<'a> Baselines<'a> {
         Some(nearest.observation.seconds * ratio)
     }
 
-    /// EdgeProfiler's own formula (arXiv 2506.09061 and its code), as published, per token: no
-    /// grouped queries, no gate, storage and transfer charged for each token, with this device's
-    /// ceilings for compute and memory and the published Raspberry Pi 5 figures for storage,
-    /// host-to-device and network.
+    /// EdgeProfiler's own formula on the model's true shape, with this device's ceilings for
+    /// compute and memory and the published figures of the Raspberry Pi 5 for the rest.
     fn edgeprofiler(&self, model: &ModelSpec, pass: Pass) -> f64 {
-        let shape = &model.shape;
-        let (l, h) = (f64::from(shape.n_layers), f64::from(shape.hidden_size));
-        let (i, v) = (f64::from(shape.intermediate_size), f64::from(shape.vocab_size));
-        let s = f64::from(pass.kv_len + pass.n_tokens);
-        let bytes_per_weight = model.weight_bytes() as f64 / model.n_parameters() as f64;
-        let parameters = l * 4.0 * h * h + l * 2.0 * h * i + 2.0 * v * h;
-        let flop = l * (8.0 * h * h + 4.0 * h * s + 4.0 * h * i + 4.0 * h + 5.0 * h);
-        let memory = bytes_per_weight * (parameters + s * h + 2.0 * l * s * h);
-        let compute_s = flop / (self.ceilings.matmul_flop_per_second * 0.7);
-        let memory_s = memory / (self.ceilings.stream_bytes_per_second * 0.6);
-        let storage_s = parameters * bytes_per_weight / (0.5e9 * 0.8);
-        let transfer_s = parameters * bytes_per_weight / (16e9 * 0.7);
-        let network_s = s * h * bytes_per_weight / (0.1e9 * 0.8);
-        compute_s.max(memory_s) + storage_s + transfer_s + network_s
+        let (_, raspberry_pi_5) = EDGE_DEVICES[1];
+        let device = EdgeDevice {
+            flop: self.ceilings.matmul_flop_per_second,
+            memory: self.ceilings.stream_bytes_per_second,
+            ..raspberry_pi_5
+        };
+        let tokens = f64::from(pass.kv_len + pass.n_tokens);
+        EdgeModel::of(&model.shape, tokens).token(&device, bytes_per_weight(model)).end_to_end()
     }
 }
 

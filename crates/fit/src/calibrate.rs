@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use foretoken_cost::EngineProfile;
-use foretoken_observe::{noise_floor, observations};
+use foretoken_observe::{Observation, noise_floor, observations};
 use foretoken_predict::Predictor;
 use foretoken_spec::{
     Allocator, Backend, Calibration, Ceilings, DatasetRef, HeldOutError, Measurement, Phase,
@@ -61,6 +61,7 @@ pub fn fit(measurements: &[Measurement], input: FitInput) -> Result<Calibration,
     calibration.energy = fit_energy(measurements, &engine, calibration.seed);
     calibration.loading = fit_loading(measurements, &engine, calibration.seed);
     calibration.warnings.extend(disturbance(measurements));
+    calibration.warnings.extend(few_models(calibration.held_out.n_groups));
     Ok(calibration)
 }
 
@@ -93,6 +94,18 @@ fn disturbance(measurements: &[Measurement]) -> Option<String> {
             "{:.0} % of the samples were disturbed by other programs, so the coefficients may be \
              several times too slow; close them and calibrate again",
             100.0 * share
+        )
+    })
+}
+
+/// Models below which intervals say little.
+const FEW_MODELS: u32 = 4;
+
+fn few_models(n_held_out: u32) -> Option<String> {
+    (n_held_out < FEW_MODELS).then(|| {
+        format!(
+            "only {n_held_out} models could be held out in turn: errors and intervals say little; \
+             measure more models, or calibrate with a longer --budget"
         )
     })
 }
@@ -166,12 +179,22 @@ fn held_out_residuals<'a>(
                     phase: case.observation.phase,
                     group: held_out,
                     log: (predicted.seconds / case.observation.seconds).ln(),
+                    of_measures: of_measures(&case.observation, predicted.seconds),
                     stretch: predicted.stretch,
                 });
             }
         }
     }
     Ok(residuals)
+}
+
+/// Fresh loads of one `measure`, unless asked otherwise.
+const LOADS_OF_A_MEASURE: usize = 3;
+
+/// `ln(predicted / median)` of every few loads, in the order of measuring.
+fn of_measures(observation: &Observation, predicted: f64) -> Vec<f64> {
+    let medians = observation.load_medians.chunks(LOADS_OF_A_MEASURE).filter_map(median);
+    medians.map(|seconds| (predicted / seconds).ln()).collect()
 }
 
 fn fit_without_intervals(
@@ -255,12 +278,13 @@ pub(crate) fn empty(first: &Measurement, input: FitInput, ceilings: Ceilings) ->
 /// Device, engine and threads as one key.
 pub(crate) fn setup(m: &Measurement) -> String {
     format!(
-        "{} {}, {} {}, {} threads, memory {}, {} build ({})",
+        "{} {}, {} {}, {} thread{}, memory {}, {} build ({})",
         m.device.id,
         m.device.backend,
         m.engine.name,
         m.engine.version,
         m.threads,
+        if m.threads == 1 { "" } else { "s" },
         if m.allocator == Allocator::Kept { "kept" } else { "as the system does" },
         m.tool.profile,
         m.tool.target_features

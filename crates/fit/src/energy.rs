@@ -51,7 +51,7 @@ pub(crate) fn fit_energy(
 fn metered<'a>(
     lines: &[&'a Measurement],
 ) -> impl Iterator<Item = (&'a EnergySample, &'a Measurement)> {
-    lines.to_vec().into_iter().filter_map(|line| Some((line.energy.as_ref()?, line)))
+    lines.iter().copied().filter_map(|line| Some((line.energy.as_ref()?, line)))
 }
 
 /// The passes of a line whose energy the meter could resolve, above idle.

@@ -40,6 +40,12 @@ pub enum FitError {
         .0.replace('_', "-")
     )]
     NothingToHoldOut(&'static str),
+    /// A learning curve without a calibration to cut short.
+    #[error(
+        "no calibration in the data: give the measurements of one, which `foretoken calibrate` \
+         keeps in the datasets folder, with those of other models"
+    )]
+    NoCalibration,
     /// A prediction was refused.
     #[error(transparent)]
     Predict(#[from] PredictError),

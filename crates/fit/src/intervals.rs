@@ -3,7 +3,8 @@
 //! Normalised split conformal prediction (Papadopoulos, Gammerman and Vovk, 2008): a residual
 //! counts divided by the factor by which its own interval would be stretched, so that cases far
 //! outside what was measured do not widen the interval of those inside. Each held-out group
-//! weighs the same, however many cases it has. Coverage is not guaranteed by this: cases of a
+//! weighs the same, however many cases it has, and each case, however many loads: the interval is
+//! for what `measure` will print, not for the median of a long session. Coverage is not guaranteed by this: cases of a
 //! group are not exchangeable with those of others. `validate` counts it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,8 +30,10 @@ const LEAST_BORROWED: f64 = 0.1;
 pub(crate) struct Residual<'a> {
     pub phase: Phase,
     pub group: &'a str,
-    /// `ln(predicted / observed)`.
+    /// `ln(predicted / observed)`, where the median over all loads was observed.
     pub log: f64,
+    /// The same for the median of every few loads: what somebody meets who runs `measure`.
+    pub of_measures: Vec<f64>,
     /// Log-distance outside the measured ranges, weighted by time.
     pub stretch: f64,
 }
@@ -46,7 +49,11 @@ pub(crate) fn interval(
     let weight = |group: &str| 1.0 / of_phase.iter().filter(|r| r.group == group).count() as f64;
     let scores: Vec<(f64, f64)> = of_phase
         .iter()
-        .map(|r| (r.log.abs() / stretched(1.0, r.stretch), weight(r.group)))
+        .flat_map(|r| {
+            let weight = weight(r.group) / r.of_measures.len() as f64;
+            let score = move |log: &f64| (log.abs() / stretched(1.0, r.stretch), weight);
+            r.of_measures.iter().map(score)
+        })
         .collect();
     // The finite-sample correction of split conformal prediction.
     let n = scores.len() as f64;
@@ -136,7 +143,7 @@ mod tests {
     use super::*;
 
     fn residual(group: &str, log: f64, stretch: f64) -> Residual<'_> {
-        Residual { phase: Phase::Decode, group, log, stretch }
+        Residual { phase: Phase::Decode, group, log, of_measures: vec![log], stretch }
     }
 
     #[test]
@@ -150,6 +157,21 @@ mod tests {
     }
 
     #[test]
+    fn the_measures_of_a_case_share_its_weight() {
+        // The median of all is met; of four measures one is far off. Weights: 1 and 4 × 0.25.
+        let of_measures = vec![0.5, 0.03, 0.03, 0.03];
+        let noisy = Residual { of_measures, ..residual("a", 0.0, 0.0) };
+        let others: Vec<Residual<'_>> = (0..39).map(|_| residual("b", 0.01, 0.0)).collect();
+        // 0.9 · 41/40 of the weight of two: 1 below 0.01, 1.75 below 0.03.
+        let all: Vec<Residual<'_>> = others.into_iter().chain([noisy]).collect();
+        assert_eq!(interval(Phase::Decode, &all, [0.4, 1.5]).unwrap().half_width, 0.5);
+        assert_eq!(
+            weighted_quantile(vec![(0.01, 1.0), (0.03, 0.75), (0.5, 0.25)], 0.85),
+            Some(0.03)
+        );
+    }
+
+    #[test]
     fn nine_of_ten_lie_inside() {
         let values = (1..=20).map(|i| (f64::from(i), 1.0)).collect();
         assert_eq!(weighted_quantile(values, 0.9), Some(18.0));
@@ -158,9 +180,10 @@ mod tests {
 
     #[test]
     fn residuals_far_outside_count_by_their_own_stretch() {
-        let residuals: Vec<Residual<'_>> = (0..10).map(|_| residual("a", 0.4, 3.0)).collect();
+        // √(1² + 0.75²) = 1.25
+        let residuals: Vec<Residual<'_>> = (0..10).map(|_| residual("a", 0.5, 0.75)).collect();
         let fit = interval(Phase::Decode, &residuals, [0.4, 1.5]).unwrap();
-        assert!((fit.half_width - 0.1).abs() < 1e-12);
+        assert!((fit.half_width - 0.4).abs() < 1e-12);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod baselines;
 mod calibrate;
+mod curve;
 mod energy;
 mod error;
 mod forms;
@@ -21,6 +22,7 @@ mod terms;
 mod validate;
 
 pub use calibrate::{FitInput, fit, fit_kernels};
+pub use curve::learning_curve;
 pub use error::FitError;
 pub use forms::compare_forms;
 pub use intervals::INTERVAL_LEVEL;

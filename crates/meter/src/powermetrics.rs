@@ -12,7 +12,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Adds the blocks of the program's output up.
 #[derive(Debug, Default, Clone, PartialEq)]
-#[cfg_attr(not(any(target_os = "macos", test)), expect(dead_code, reason = "for macOS"))]
+#[cfg_attr(not(any(target_os = "macos", test)), allow(dead_code, reason = "for macOS"))]
 pub(crate) struct Blocks {
     elapsed: Option<Duration>,
     /// Since the beginning.
@@ -21,7 +21,7 @@ pub(crate) struct Blocks {
     pub(crate) n_blocks: u64,
 }
 
-#[cfg_attr(not(any(target_os = "macos", test)), expect(dead_code, reason = "for macOS"))]
+#[cfg_attr(not(any(target_os = "macos", test)), allow(dead_code, reason = "for macOS"))]
 impl Blocks {
     /// Takes the next line of the output.
     pub(crate) fn line(&mut self, line: &str) {

@@ -102,7 +102,7 @@ pub fn measure_design(
         summary.session.elapsed = spent;
         summary.session.stopped = stop();
         let left = settings.budget.saturating_sub(spent);
-        if summary.session.stopped || left.is_zero() {
+        if summary.session.stopped || (left.is_zero() && !run.lines.is_empty()) {
             return Ok(summary);
         }
         let Some(choice) = run.choose(design, left, &mut draw) else { return Ok(summary) };
@@ -170,11 +170,19 @@ impl Run {
             seconds: &seconds,
             residuals: &residuals,
             cost: &|candidate| self.cost(candidate),
-            // The first load may take longer than the budget: without it there is nothing to fit,
-            // and first guesses are rough.
-            left: left.as_secs_f64() * if self.lines.is_empty() { FIRST_LOAD } else { 1.0 },
+            left: self.affordable(design, left.as_secs_f64()),
         };
         design.choose(&state, draw)
+    }
+
+    /// Seconds that a load may take. The first may take longer than the budget, and the cheapest
+    /// one always may: without it there is nothing to fit, and first guesses are rough.
+    fn affordable(&self, design: &Design, left: f64) -> f64 {
+        if !self.lines.is_empty() {
+            return left;
+        }
+        let costs = design.candidates().iter().map(|candidate| self.cost(candidate));
+        costs.fold(f64::INFINITY, f64::min).max(FIRST_LOAD * left)
     }
 
     /// Expected wall seconds of a candidate: the first guess, times what such loads took.

@@ -225,6 +225,13 @@ fn a_held_out_quantization_is_predicted_from_its_siblings_and_says_so() {
 }
 
 #[test]
+fn a_budget_too_small_for_anything_buys_the_cheapest_load() {
+    let lines = measured(Duration::from_millis(1));
+    assert!(!lines.is_empty());
+    assert!(lines.iter().all(|line| line.sequence == 0), "one load");
+}
+
+#[test]
 fn an_interrupted_design_goes_on_where_it_stopped() {
     let all = measured(Duration::from_secs(150));
     let first: Vec<Measurement> = all[..7].to_vec();

@@ -1,13 +1,16 @@
 //! The answer to `foretoken predict`: every quantity of the contract for one workload.
 
-use foretoken_cost::{approximations, batch_memory, memory_notes, roofline};
+use std::collections::BTreeMap;
+
+use foretoken_cost::{approximations, memory_notes, roofline};
 use foretoken_spec::{
-    Basis, Bound, Estimate, FlopCount, MemoryPrediction, ModelSpec, OpPrediction, Phase,
-    PredictedDevice, PredictedModel, PredictedWorkload, Prediction, SCHEMA_VERSION, Tier, Workload,
+    Basis, Bound, Estimate, FlopCount, ModelSpec, OpPrediction, Phase, PredictedDevice,
+    PredictedModel, PredictedWorkload, Prediction, SCHEMA_VERSION, Tier, Workload,
 };
 
 use crate::energy::{PassWork, RequestWork, request_energy};
 use crate::loading::load_times;
+use crate::memory::memory;
 use crate::{OpSeconds, PassPrediction, PredictError, Predictor};
 
 /// What is asked beside model and workload.
@@ -87,7 +90,7 @@ pub fn predict(
         quant: model.quant.clone(),
         device: PredictedDevice {
             id: calibration.device.id.clone(),
-            backend: calibration.device.backend,
+            backend: calibration.device.backend.into(),
             threads: calibration.threads,
             engine: format!("{} {}", calibration.engine.name, calibration.engine.version),
         },
@@ -104,7 +107,7 @@ pub fn predict(
         decode_ms,
         ttft_ms,
         tpot_ms,
-        memory: memory(predictor, model, workload, asked),
+        memory: memory(model, predictor.engine(), workload, asked),
         flop: FlopCount {
             prefill: prefill.as_ref().map_or(0, flop),
             decode_per_token: decode.as_ref().map_or(0, flop) / u64::from(batch),
@@ -119,7 +122,9 @@ pub fn predict(
             calibration: Some(calibration.id.clone()),
             interval_groups: interval_groups(predictor, workload),
             extrapolation,
+            nearest_devices: Vec::new(),
         },
+        baselines: BTreeMap::new(),
         verify: verify(model, workload, asked, calibration.threads),
         cannot_run: None,
         memory_notes: memory_notes(model, predictor.engine()),
@@ -160,7 +165,7 @@ fn interval_groups(predictor: &Predictor<'_>, workload: &Workload) -> u32 {
         .unwrap_or(0)
 }
 
-fn milliseconds(seconds: &Estimate, factor: f64) -> Estimate {
+pub(crate) fn milliseconds(seconds: &Estimate, factor: f64) -> Estimate {
     scaled(seconds, 1e3 * factor)
 }
 
@@ -176,24 +181,6 @@ pub(crate) fn scaled(estimate: &Estimate, factor: f64) -> Estimate {
 
 fn flop(pass: &PassPrediction) -> u64 {
     pass.ops.iter().map(|op| op.cost.flop).sum()
-}
-
-fn memory(
-    predictor: &Predictor<'_>,
-    model: &ModelSpec,
-    workload: &Workload,
-    asked: &Asked,
-) -> MemoryPrediction {
-    let parts = batch_memory(model, predictor.engine(), workload, asked.batch_size);
-    let peak_bytes = parts.total() + asked.process_bytes;
-    MemoryPrediction {
-        weights_bytes: parts.weights,
-        kv_cache_bytes: parts.kv_cache,
-        activation_bytes: parts.activations,
-        peak_bytes,
-        available_bytes: asked.available_bytes,
-        fits: asked.available_bytes.map(|available| peak_bytes <= available),
-    }
 }
 
 fn ops(

@@ -9,8 +9,10 @@ mod answer;
 mod energy;
 mod explain;
 mod loading;
+mod memory;
 mod predictor;
 mod prepared;
+mod spec_sheet;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -18,5 +20,7 @@ mod tests;
 pub use answer::{Asked, predict};
 pub use energy::energy_from_power;
 pub use loading::cold_load;
+pub use memory::memory;
 pub use predictor::{OpSeconds, PassPrediction, PredictError, Predictor, stretched};
 pub use prepared::{PassEstimate, PreparedModel, PreparedTokens, RequestEstimate};
+pub use spec_sheet::{Sheet, SheetTimes, predict_from_sheet};

@@ -340,9 +340,11 @@ impl<'a> Predictor<'a> {
     }
 }
 
-/// A half-width in log space, stretched by how far a pass lies outside the measured ranges.
+/// A half-width in log space, stretched by how far a pass lies outside the measured ranges: every
+/// factor of e outside adds an error of the same size, independent of the one inside, so that
+/// their squares add.
 pub fn stretched(half_width: f64, stretch: f64) -> f64 {
-    half_width * (1.0 + stretch)
+    half_width * 1.0_f64.hypot(stretch)
 }
 
 /// Time of an operation, and the part of it that is fixed per call.

@@ -13,9 +13,8 @@ use crate::{Sheet, units};
 pub(crate) fn energy(lines: &[&Measurement]) -> Option<MeasuredEnergy> {
     let first = lines.iter().find_map(|line| line.energy.as_ref())?;
     // Joules of different things have no median.
-    let is_same = |sample: &&EnergySample| {
-        (&sample.source, &sample.meter) == (&first.source, &first.meter)
-    };
+    let is_same =
+        |sample: &&EnergySample| (&sample.source, &sample.meter) == (&first.source, &first.meter);
     let samples: Vec<&EnergySample> =
         lines.iter().filter_map(|line| line.energy.as_ref()).filter(is_same).collect();
     let idle: Vec<f64> = samples.iter().filter_map(|sample| sample.idle_w).collect();

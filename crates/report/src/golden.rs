@@ -1,7 +1,7 @@
 //! Golden tests: every answer in every format, on hand-made values.
 
 use crate::testing;
-use crate::{Format, Measured, Models, Predictions, Profiled, Report, render, summarise};
+use crate::{Devices, Format, Measured, Models, Predictions, Profiled, Report, render, summarise};
 
 const FORMATS: [(&str, Format); 4] = [
     ("table", Format::Table),
@@ -54,6 +54,11 @@ fn calibrate() {
 }
 
 #[test]
+fn import() {
+    check("import", &testing::import());
+}
+
+#[test]
 fn validate() {
     check("validate", &testing::validation());
 }
@@ -69,6 +74,23 @@ fn inspect() {
 #[test]
 fn models() {
     check("models", &Models(testing::models()));
+}
+
+#[test]
+fn devices() {
+    check("devices", &Devices(testing::devices()));
+}
+
+#[test]
+fn one_device_is_a_card() {
+    let device = testing::devices().remove(0);
+    let read = [("table", Format::Table), ("markdown", Format::Markdown)];
+    check_formats("device", &Devices(vec![device]), &read);
+}
+
+#[test]
+fn probe() {
+    check("probe", &testing::probe());
 }
 
 #[test]

@@ -6,14 +6,18 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod calibrate;
+mod devices;
 mod energy;
+mod fit_devices;
 #[cfg(test)]
 mod golden;
+mod import;
 mod inspect;
 mod live;
 mod measure;
 mod models;
 mod predict;
+mod probe;
 mod profile;
 pub mod schema;
 mod sheet;
@@ -24,6 +28,7 @@ pub mod units;
 mod validate;
 
 pub use calibrate::Calibrated;
+pub use devices::Devices;
 pub use live::{LiveState, live_line, sparkline};
 pub use measure::Measured;
 pub use models::Models;

@@ -1,7 +1,8 @@
 //! Predictions: a card for one, a comparison for several.
 
 use foretoken_spec::{
-    Bound, Estimate, MemoryPrediction, NearestKernel, OpPrediction, OpTerm, Phase, Prediction, Tier,
+    BaselineTimes, Bound, DeviceBackend, Estimate, MemoryPrediction, MemoryVerdict, NearestKernel,
+    OpPrediction, OpTerm, Phase, Prediction, Tier,
 };
 use serde::{Serialize, Serializer};
 
@@ -87,6 +88,13 @@ impl Report for Predictions {
             "extrapolation",
             "flop_prefill",
             "flop_decode_per_token",
+            "largest_context",
+            "fitting_quants",
+            "load_cold_ms",
+            "energy_j",
+            "roofline_prefill_ms",
+            "roofline_decode_ms",
+            "edgeprofiler_decode_ms",
         ]);
         records.rows.extend(self.predictions.iter().map(record));
         records
@@ -96,6 +104,7 @@ impl Report for Predictions {
 fn record(p: &Prediction) -> Vec<String> {
     let (prefill, decode) = (p.prefill_ms, p.decode_ms);
     let point = |estimate: Option<Estimate>| cell(estimate.map(|e| e.point));
+    let naive = |name: &str| p.baselines.get(name);
     vec![
         p.model.name.clone(),
         p.model.architecture.clone(),
@@ -129,6 +138,13 @@ fn record(p: &Prediction) -> Vec<String> {
         p.basis.extrapolation.join("; "),
         p.flop.prefill.to_string(),
         p.flop.decode_per_token.to_string(),
+        cell(p.memory.largest_context),
+        p.memory.fitting_quants.join(" "),
+        point(p.load_cold_ms),
+        cell(p.energy_j.as_ref().map(|energy| energy.estimate.point)),
+        cell(naive("roofline").and_then(|times| times.prefill_ms)),
+        cell(naive("roofline").and_then(|times| times.decode_ms)),
+        cell(naive("edgeprofiler").and_then(|times| times.decode_ms)),
     ]
 }
 
@@ -178,6 +194,19 @@ fn warnings(p: &Prediction) -> impl Iterator<Item = &String> {
     p.warnings.iter().filter(move |warning| Some(*warning) != said.as_ref())
 }
 
+/// Whether nothing was run on the device itself.
+fn is_from_sheet(p: &Prediction) -> bool {
+    p.basis.tier >= Tier::SameDeviceClass
+}
+
+/// `2 threads`, or the backend of a graphics processor.
+fn runs_on(p: &Prediction) -> String {
+    match p.device.backend {
+        DeviceBackend::Cpu => units::plural(p.device.threads, "thread"),
+        other => other.to_string(),
+    }
+}
+
 /// Tokens per second of all sequences.
 fn tokens_per_second(p: &Prediction) -> Option<f64> {
     p.tpot_ms.map(|e| 1e3 * f64::from(p.workload.batch_size.max(1)) / e.point)
@@ -190,7 +219,7 @@ fn card(p: &Prediction) -> Sheet {
         p.model.name,
         p.quant,
         p.device.id,
-        units::plural(p.device.threads, "thread"),
+        runs_on(p),
         p.device.engine,
         workload.prompt_tokens,
         workload.generated_tokens,
@@ -204,11 +233,7 @@ fn card(p: &Prediction) -> Sheet {
     let mut sheet = Sheet::new(title, &["", ">predicted", ">interval", ">tokens/s"]);
     let mut row = |name: &str, estimate: Option<Estimate>, rate: Option<f64>| {
         let Some(estimate) = estimate else { return };
-        let interval = format!(
-            "{} – {}",
-            units::duration_ms(estimate.lower),
-            units::duration_ms(estimate.upper)
-        );
+        let interval = units::interval_duration(&estimate);
         let rate = rate.map_or_else(String::new, |rate| units::significant(rate, 3));
         sheet.row([name.to_owned(), units::duration_ms(estimate.point), interval, rate]);
     };
@@ -237,7 +262,7 @@ fn card(p: &Prediction) -> Sheet {
             n => format!(
                 "{} interval, from {} held out in turn.",
                 units::percent(level),
-                units::plural(n, "model")
+                units::plural(n, if is_from_sheet(p) { "device" } else { "model" })
             ),
         });
     }
@@ -277,7 +302,16 @@ fn memory_sheet(p: &Prediction) -> Sheet {
         (Some(_), Some(free)) if p.cannot_run.is_some() => {
             sheet.note(format!("{} are free.", units::bytes(free)));
         }
-        (Some(true), Some(free)) => sheet.note(format!("Fits: {} are free.", units::bytes(free))),
+        (Some(true), Some(free)) => {
+            let how = match memory.verdict {
+                Some(MemoryVerdict::SwapRisk) => "Fits narrowly, at the risk of swapping",
+                _ => "Fits",
+            };
+            let context = memory.largest_context.map_or_else(String::new, |tokens| {
+                format!(", enough for a context of {tokens} tokens")
+            });
+            sheet.note(format!("{how}: {} are free{context}.", units::bytes(free)));
+        }
         (Some(false), Some(free)) => {
             let missing = memory.peak_bytes.saturating_sub(free);
             sheet.note(format!(
@@ -285,6 +319,13 @@ fn memory_sheet(p: &Prediction) -> Sheet {
                 units::bytes(free),
                 units::bytes(missing)
             ));
+            let context = memory.largest_context.filter(|tokens| *tokens > 0);
+            if let Some(tokens) = context {
+                sheet.note(format!("A context of {tokens} tokens would fit."));
+            }
+            if !memory.fitting_quants.is_empty() {
+                sheet.note(format!("Would fit: {}.", listed(&memory.fitting_quants)));
+            }
         }
         _ => {}
     }
@@ -385,21 +426,43 @@ fn nearest(kernel: &NearestKernel) -> String {
 
 fn basis_sheet(p: &Prediction) -> Sheet {
     let mut sheet = Sheet::new("", &[]);
-    let basis = match &p.basis.calibration {
-        Some(calibration) => format!("basis: {} · calibration {calibration}", tier(p.basis.tier)),
-        None => format!("basis: {}", tier(p.basis.tier)),
-    };
-    sheet.note(basis);
+    sheet.note(format!("basis: {}", basis(p)));
+    if !p.basis.nearest_devices.is_empty() {
+        sheet.note(format!("most like it: {}", listed(&p.basis.nearest_devices)));
+    }
+    if !p.baselines.is_empty() {
+        let naive: Vec<String> = p.baselines.iter().map(naive).collect();
+        sheet.note(format!("naive methods: {}", naive.join("; ")));
+    }
     if !p.basis.extrapolation.is_empty() {
         sheet.note(format!("extrapolates: {}", p.basis.extrapolation.join("; ")));
     }
     for warning in warnings(p) {
         sheet.note(format!("warning: {warning}"));
     }
-    if p.cannot_run.is_none() {
+    if p.cannot_run.is_none() && !p.verify.is_empty() {
         sheet.note(format!("verify: {}", p.verify));
     }
     sheet
+}
+
+/// What a prediction rests on.
+fn basis(p: &Prediction) -> String {
+    let tier = tier(p.basis.tier);
+    match &p.basis.calibration {
+        Some(id) if is_from_sheet(p) => format!("{tier} · model of many devices {id}"),
+        Some(id) => format!("{tier} · calibration {id}"),
+        None => tier.to_owned(),
+    }
+}
+
+/// `roofline: prefill 812 ms, decode 47.1 ms`.
+fn naive((name, times): (&String, &BaselineTimes)) -> String {
+    let times: Vec<String> = [("prefill", times.prefill_ms), ("decode", times.decode_ms)]
+        .into_iter()
+        .filter_map(|(phase, ms)| Some(format!("{phase} {}", units::duration_ms(ms?))))
+        .collect();
+    format!("{name}: {}", times.join(", "))
 }
 
 fn comparison(predictions: &[Prediction]) -> Sheet {
@@ -424,16 +487,17 @@ fn comparison(predictions: &[Prediction]) -> Sheet {
     for p in predictions {
         let point = |e: Option<Estimate>| units::or_none(e, |e| units::ms(e.point));
         let interval = |e: Option<Estimate>| units::or_none(e, |e| units::interval_ms(&e));
-        let fits = match p.memory.fits {
+        let fits = match p.memory.verdict {
             _ if p.cannot_run.is_some() => "cannot run",
-            Some(true) => "yes",
-            Some(false) => "no",
+            Some(MemoryVerdict::Fits) => "yes",
+            Some(MemoryVerdict::SwapRisk) => "narrowly",
+            Some(MemoryVerdict::DoesNotFit) => "no",
             None => units::NONE,
         };
         sheet.row([
             p.model.name.clone(),
             p.quant.clone(),
-            format!("{}, {}", p.device.id, units::plural(p.device.threads, "thread")),
+            format!("{}, {}", p.device.id, runs_on(p)),
             p.workload.prompt_tokens.to_string(),
             p.workload.generated_tokens.to_string(),
             p.workload.kv_len.to_string(),
@@ -461,9 +525,21 @@ fn comparison(predictions: &[Prediction]) -> Sheet {
 
 fn comparison_notes(sheet: &mut Sheet, predictions: &[Prediction]) {
     let mut notes = Vec::new();
+    let mut bases: Vec<(String, Vec<String>)> = Vec::new();
     for p in predictions {
-        let calibration = p.basis.calibration.as_deref().unwrap_or("none");
-        notes.push(format!("basis: {} · calibration {calibration}", tier(p.basis.tier)));
+        let basis = basis(p);
+        let name = format!("{} {}", p.model.name, p.quant);
+        match bases.iter_mut().find(|(known, _)| *known == basis) {
+            Some((_, names)) if !names.contains(&name) => names.push(name),
+            Some(_) => {}
+            None => bases.push((basis, vec![name])),
+        }
+    }
+    match bases.as_slice() {
+        [(basis, _)] => notes.push(format!("basis: {basis}")),
+        several => notes.extend(
+            several.iter().map(|(basis, names)| format!("basis of {}: {basis}", listed(names))),
+        ),
     }
     let outside: Vec<&Prediction> =
         predictions.iter().filter(|p| !p.basis.extrapolation.is_empty()).collect();

@@ -148,7 +148,7 @@ pub fn prediction() -> Prediction {
         quant: "Q4_K_M".into(),
         device: PredictedDevice {
             id: "test-cpu-2c".into(),
-            backend: Backend::Cpu,
+            backend: DeviceBackend::Cpu,
             threads: 2,
             engine: "candle 0.11.1".into(),
         },
@@ -172,6 +172,9 @@ pub fn prediction() -> Prediction {
             peak_bytes: 1_368_835_840,
             available_bytes: Some(4 << 30),
             fits: Some(true),
+            verdict: Some(MemoryVerdict::Fits),
+            largest_context: Some(2048),
+            fitting_quants: Vec::new(),
         },
         flop: FlopCount { prefill: 1_000_000_000_000, decode_per_token: 2_100_000_000 },
         load_ms: None,
@@ -189,7 +192,9 @@ pub fn prediction() -> Prediction {
             tier: Tier::SameQuantization,
             calibration: Some("test-cpu-2c-candle".into()),
             extrapolation: vec!["prompt_tokens 512 is above the measured 256".into()],
+            nearest_devices: Vec::new(),
         },
+        baselines: BTreeMap::new(),
         verify: "foretoken measure tinyllama-1.1b --quant Q4_K_M --prompt 512 --gen 128".into(),
         cannot_run: None,
         memory_notes: vec!["candle keeps the embedding as F32.".into()],
@@ -286,7 +291,9 @@ pub fn validation() -> ValidationReport {
         rows: 0,
         phase,
         n: 90,
+        devices: None,
         mdape,
+        mdape_by_device: None,
         mape: 0.07,
         p90_ape: 0.15,
         max_ape: 0.31,
@@ -338,6 +345,7 @@ pub fn validation() -> ValidationReport {
             hold_out: HoldOut::Model,
             group: None,
             held_out: "smollm2-360m".into(),
+            rows: 0,
             model: "smollm2-360m".into(),
             quant: "Q4_0".into(),
             phase: Phase::Decode,
@@ -405,6 +413,142 @@ pub fn models() -> Vec<CatalogueModel> {
         shape: shape(),
         source: "config.json".into(),
     }]
+}
+
+/// A board of which much is known, and a GPU of which little is.
+pub fn devices() -> Vec<DeviceSpec> {
+    let source =
+        |basis, confidence, source: &str| FigureSource { basis, confidence, source: source.into() };
+    let mut board = DeviceSpec::named("pi-5", "Raspberry Pi 5", DeviceKind::Soc);
+    board.class = Some(DeviceClass::Board);
+    board.peak_fp32_tflops = Some(0.1536);
+    board.mem_bandwidth_gbps = Some(17.07);
+    board.mem_gb = Some(8.0);
+    board.mem_type = Some("LPDDR4X-4267 32bit".into());
+    board.cores = Some("4x cortex-a76 2.4 GHz".into());
+    board.release_year = Some(2023);
+    board.aliases = vec!["pi5".into(), "rpi5".into()];
+    board.backends = vec![DeviceBackend::Cpu];
+    board.clusters = vec![CoreCluster {
+        core: "cortex-a76".into(),
+        count: 4,
+        clock_ghz: 2.4,
+        l2_kb: Some(512.0),
+        fp32_per_cycle: None,
+        fp16_per_cycle: None,
+        int8_per_cycle: None,
+    }];
+    board.idle_power_w = Some(2.7);
+    board.load_power_w = Some(11.0);
+    board.notes = Some("one of four sizes, says \"the maker\"".into());
+    board.modes = vec![PowerMode {
+        name: "stress".into(),
+        limit_w: None,
+        idle_power_w: None,
+        load_power_w: Some(8.8),
+        cpu_clock_ghz: Some(2.4),
+        gpu_clock_ghz: None,
+        mem_bandwidth_gbps: None,
+    }];
+    let memory = source(FigureBasis::FromMemory, Confidence::High, "data sheet, from memory");
+    board.sources = [
+        (
+            "peak_fp32_tflops",
+            source(FigureBasis::Derived, Confidence::High, "4 × 2.4 GHz × 16 operations per cycle"),
+        ),
+        ("mem_bandwidth_gbps", memory.clone()),
+        ("mem_gb", memory.clone()),
+        ("idle_power_w", source(FigureBasis::FromMemory, Confidence::Low, "a guess")),
+        ("load_power_w", source(FigureBasis::Published, Confidence::Medium, "https://example.org")),
+        ("clusters", memory.clone()),
+        ("modes", memory),
+    ]
+    .map(|(name, source)| (name.to_owned(), source))
+    .into();
+    let mut gpu = DeviceSpec::named("some-gpu", "Some GPU", DeviceKind::Gpu);
+    gpu.mem_bandwidth_gbps = Some(1008.0);
+    vec![board, gpu]
+}
+
+/// A probe of the board of [`devices`].
+pub fn probe() -> ProbeReport {
+    let read = |level: &str, threads, read_gbps| ProbedBandwidth {
+        level: level.into(),
+        buffer_bytes: 1 << 20,
+        threads,
+        read_gbps,
+    };
+    let mut device = devices().remove(0);
+    let clusters = device.clusters.clone();
+    device.probe = Some(Probed {
+        seconds: 6.25,
+        bandwidth: vec![
+            read("L1", 1, 71.25),
+            read("L1", 4, 280.0),
+            read("DRAM", 1, 9.5),
+            read("DRAM", 4, 13.1),
+        ],
+        arithmetic: vec![ProbedArithmetic {
+            number_type: "f32".into(),
+            instruction: "fmla, 128 bits".into(),
+            threads: 4,
+            giga_operations_per_second: 140.5,
+        }],
+        overhead: ProbedOverhead { threads: 4, spawn_us: 85.0, wake_us: 12.5, spin_us: Some(0.25) },
+        storage: Some(ProbedStorage {
+            read_mbps: 89.1,
+            bytes: 64 << 20,
+            method: "O_DIRECT".into(),
+            may_be_cached: false,
+        }),
+    });
+    let difference = |figure: &str, catalogue: f64, found: f64, basis| FigureDifference {
+        figure: figure.into(),
+        catalogue,
+        found,
+        basis,
+        ratio: tidy(found / catalogue),
+    };
+    ProbeReport {
+        schema_version: SCHEMA_VERSION,
+        tool: ToolInfo {
+            version: "0.1.0".into(),
+            profile: "release".into(),
+            target: "aarch64-unknown-linux-gnu".into(),
+            target_features: String::new(),
+        },
+        time: "2026-01-01T00:00:00Z".into(),
+        file: Some("board.toml".into()),
+        machine: DetectedMachine {
+            model: Some("Raspberry Pi 5 Model B Rev 1.0".into()),
+            chip: vec!["brcm,bcm2712".into()],
+            processor: None,
+            arch: "aarch64".into(),
+            isa: vec!["neon".into(), "dotprod".into()],
+            clusters,
+            physical_cores: 4,
+            logical_cores: 4,
+            caches: vec![DetectedCache { level: 1, kib: 64.0, count: 4, total_kib: 256.0 }],
+            memory_bytes: Some(8_256_064 << 10),
+            gpus: vec![DetectedGpu {
+                name: "Some GPU".into(),
+                memory_bytes: None,
+                clock_ghz: None,
+                device: Some("some-gpu".into()),
+            }],
+            hypervisor: None,
+        },
+        device,
+        catalogue: Some(CatalogueMatch {
+            id: "pi-5".into(),
+            name: "Raspberry Pi 5".into(),
+            differences: vec![
+                difference("cores", 4.0, 4.0, FigureBasis::Stated),
+                difference("mem_bandwidth_gbps", 17.07, 13.1, FigureBasis::Measured),
+            ],
+        }),
+        warnings: vec![],
+    }
 }
 
 /// Without what binary fractions leave behind.
@@ -692,5 +836,45 @@ pub fn profile_comparison() -> ProfileComparison {
         fail_above: Some(0.1),
         failed: true,
         warnings: vec!["the older run had 4 threads".into()],
+    }
+}
+
+pub fn import() -> ImportReport {
+    let group = |phase: &str, rows, usable| ImportedGroup {
+        runtime: "llama.cpp".into(),
+        backend: "cuda".into(),
+        device_kind: Some("gpu".into()),
+        phase: phase.into(),
+        rows,
+        usable,
+        devices: 2,
+        models: 3,
+    };
+    let count = |reason: &str, rows| ReasonCount { reason: reason.into(), rows };
+    let file = |name: &str, rows, problems| ImportedFile {
+        file: name.into(),
+        formats: if rows > 0 { vec!["json".into(), "markdown".into()] } else { vec![] },
+        rows,
+        problems,
+        other_lines: 7,
+    };
+    ImportReport {
+        schema_version: SCHEMA_VERSION,
+        out: Some("datasets/mine.jsonl".into()),
+        rows: 40,
+        usable: 38,
+        repeated: 1,
+        files: vec![file("a.json", 41, 21), file("b.md", 0, 0)],
+        groups: vec![group("decode", 20, 20), group("prefill", 20, 18)],
+        excluded: vec![count("prompt and generation under one clock (pp512+tg128)", 2)],
+        flags: vec![count("kv_quantized", 4)],
+        problems: (1..=21)
+            .map(|line| ImportProblem {
+                file: "a.json".into(),
+                line,
+                reason: "`n_gen` is `many`, no whole number that fits".into(),
+            })
+            .collect(),
+        warnings: vec!["b.md: nothing of llama-bench was found in it".into()],
     }
 }

@@ -23,18 +23,45 @@ pub fn significant(value: f64, digits: usize) -> String {
     if decimals > 0 && rounded_up { format!("{value:.*}", decimals - 1) } else { text }
 }
 
+/// [`significant`] without zeros at its end: a figure as it was stated, `8` and not `8.000`.
+pub fn plain(value: f64, digits: usize) -> String {
+    let text = significant(value, digits);
+    if !text.contains('.') {
+        return text;
+    }
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// Milliseconds, without the unit: three significant digits.
 pub fn ms(value: f64) -> String {
     significant(value, 3)
 }
 
-/// Milliseconds with a unit that suits the size: `835 µs`, `12.3 ms`, `4.56 s`.
-pub fn duration_ms(value: f64) -> String {
-    match value.abs() {
-        v if v >= 9_999.5 => format!("{} s", significant(value / 1e3, 3)),
-        v if v < 1.0 => format!("{} µs", significant(value * 1e3, 3)),
-        _ => format!("{} ms", ms(value)),
+/// A unit of time, with its size in ms.
+type TimeUnit = (f64, &'static str);
+
+/// The unit that suits a time.
+fn time_unit(ms: f64) -> TimeUnit {
+    match ms.abs() {
+        v if v < 1.0 => (1e-3, "µs"),
+        v if v < 9_999.5 => (1.0, "ms"),
+        v if v < 999.5e3 => (1e3, "s"),
+        v if v < 999.5 * 60e3 => (60e3, "min"),
+        _ => (3600e3, "h"),
     }
+}
+
+/// Milliseconds with a unit that suits the size: `835 µs`, `12.3 ms`, `45.6 s`, `21.7 min`.
+pub fn duration_ms(value: f64) -> String {
+    let (size, unit) = time_unit(value);
+    format!("{} {unit}", significant(value / size, 3))
+}
+
+/// The interval of an estimate in ms, in the unit of its point: `5361 – 12308 ms`.
+pub fn interval_duration(estimate: &Estimate) -> String {
+    let (size, unit) = time_unit(estimate.point);
+    let end = |ms: f64| significant(ms / size, 3);
+    format!("{} – {} {unit}", end(estimate.lower), end(estimate.upper))
 }
 
 /// A fraction as a percentage: `4.2 %`, `31 %`.
@@ -142,6 +169,15 @@ mod tests {
     }
 
     #[test]
+    fn plain_figures_have_no_zeros_at_their_end() {
+        for (value, text) in
+            [(8.0, "8"), (2.40, "2.4"), (100.0, "100"), (0.0, "0"), (17.07, "17.07")]
+        {
+            assert_eq!(plain(value, 4), text);
+        }
+    }
+
+    #[test]
     fn bytes_counts_and_rates() {
         assert_eq!(bytes(668_788_096), "638 MiB");
         assert_eq!(bytes(4_920_739_232), "4.58 GiB");
@@ -173,5 +209,9 @@ mod tests {
         assert_eq!(duration_ms(0.835), "835 µs");
         assert_eq!(duration_ms(12.34), "12.3 ms");
         assert_eq!(duration_ms(12_345.0), "12.3 s");
+        assert_eq!(duration_ms(1.3e6), "21.7 min");
+        assert_eq!(duration_ms(1.2e9), "333 h");
+        let estimate = Estimate { point: 8123.0, lower: 5361.0, upper: 12_308.0, level: 0.9 };
+        assert_eq!(interval_duration(&estimate), "5361 – 12308 ms");
     }
 }

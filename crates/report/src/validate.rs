@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use foretoken_spec::{
-    FormComparison, GroupError, HoldOut, MetricError, ValidationCase, ValidationReport,
+    FormComparison, GroupError, HoldOut, LearningCurve, MetricError, ValidationCase,
+    ValidationReport,
 };
 
 use crate::{Records, Report, Sheet, units};
@@ -50,6 +51,7 @@ impl Report for ValidationReport {
             "extrapolation",
             "reason",
             "group",
+            "rows",
         ]);
         for case in &self.cases {
             records.rows.push(vec![
@@ -71,6 +73,7 @@ impl Report for ValidationReport {
                 case.extrapolation.join("; "),
                 case.reason.clone(),
                 case.group.clone().unwrap_or_default(),
+                case.rows.to_string(),
             ]);
         }
         records
@@ -83,12 +86,14 @@ fn hold_out_name(hold_out: HoldOut) -> String {
 }
 
 fn held_out(group: &GroupError) -> String {
+    let given = match group.rows {
+        0 => String::new(),
+        1 => ", 1 row".into(),
+        n => format!(", {n} rows"),
+    };
     match &group.group {
-        Some(name) if group.rows > 0 => {
-            format!("{} ({name}, {} rows)", hold_out_name(group.hold_out), group.rows)
-        }
-        Some(name) => format!("{} ({name})", hold_out_name(group.hold_out)),
-        None => hold_out_name(group.hold_out),
+        Some(name) => format!("{} ({name}{given})", hold_out_name(group.hold_out)),
+        None => format!("{}{given}", hold_out_name(group.hold_out)),
     }
 }
 
@@ -214,7 +219,9 @@ fn short(baseline: &str) -> &str {
         "bytes_over_bandwidth" => "bytes/bw",
         "edgeprofiler" => "EdgeProfiler",
         "nearest_model_scaled" => "nearest",
-        "roofline_fixed_efficiency" => "fixed eff.",
+        "roofline_fixed_efficiency" | "fixed_efficiency_per_backend" => "fixed eff.",
+        "log_linear_regression" => "linear",
+        "nearest_device_scaled" => "nearest",
         other => other,
     }
 }
@@ -311,6 +318,128 @@ impl Report for FormComparison {
                 error.bias.to_string(),
                 error.description.clone(),
             ]);
+        }
+        records
+    }
+}
+
+/// The tables of [`LearningCurve`].
+trait CurveSheets {
+    fn session_sheet(&self, session: &str, n_sessions: usize) -> Sheet;
+    fn loads_sheet(&self) -> Sheet;
+}
+
+impl CurveSheets for LearningCurve {
+    fn session_sheet(&self, session: &str, n_sessions: usize) -> Sheet {
+        let of = if n_sessions > 1 { session } else { &self.device };
+        let mut sheet = Sheet::new(
+            format!("error on models that were not fitted, by time measured · {of}"),
+            &[
+                ">measured",
+                ">loads",
+                "phase",
+                ">n",
+                ">MdAPE",
+                ">p90",
+                ">bias",
+                ">coverage",
+                ">interval",
+            ],
+        );
+        for row in self.budgets.iter().filter(|row| row.session == session) {
+            let all = row.n == row.judged;
+            let of_judged = if all { String::new() } else { format!(" of {}", row.judged) };
+            sheet.row([
+                units::seconds(row.seconds),
+                row.loads.to_string(),
+                row.phase.name().into(),
+                format!("{}{of_judged}", row.n),
+                units::percent(row.mdape),
+                units::percent(row.p90_ape),
+                units::signed_percent(row.bias),
+                units::percent(row.coverage),
+                format!("±{}", units::percent(row.interval_half_width)),
+            ]);
+        }
+        sheet.note("measured: loads and timed passes, without what lies between them");
+        sheet
+    }
+
+    fn loads_sheet(&self) -> Sheet {
+        let mut sheet = Sheet::new(
+            "error beside the noise floor, by loads of each configuration",
+            &[">loads", "phase", ">n", ">MdAPE", ">bias", ">noise floor"],
+        );
+        for row in &self.loads {
+            sheet.row([
+                row.loads.to_string(),
+                row.phase.name().into(),
+                row.n.to_string(),
+                units::percent(row.mdape),
+                units::signed_percent(row.bias),
+                units::percent(row.noise_floor),
+            ]);
+        }
+        sheet.note("the same configurations in every row, predicted by the largest calibration");
+        sheet
+    }
+}
+
+impl Report for LearningCurve {
+    fn sheets(&self) -> Vec<Sheet> {
+        let mut sessions: Vec<&str> = self.budgets.iter().map(|row| &*row.session).collect();
+        sessions.dedup();
+        let mut sheets: Vec<Sheet> =
+            sessions.iter().map(|session| self.session_sheet(session, sessions.len())).collect();
+        if !self.loads.is_empty() {
+            sheets.push(self.loads_sheet());
+        }
+        if let Some(last) = sheets.last_mut() {
+            last.note(format!("data: {}", self.data.join(", ")));
+        }
+        sheets
+    }
+
+    fn records(&self) -> Records {
+        let mut records = Records::new(&[
+            "session",
+            "seconds",
+            "loads",
+            "phase",
+            "n",
+            "judged",
+            "mdape",
+            "p90_ape",
+            "bias",
+            "coverage",
+            "interval_half_width",
+            "noise_floor",
+        ]);
+        for row in &self.budgets {
+            records.rows.push(vec![
+                row.session.clone(),
+                row.seconds.to_string(),
+                row.loads.to_string(),
+                row.phase.name().into(),
+                row.n.to_string(),
+                row.judged.to_string(),
+                row.mdape.to_string(),
+                row.p90_ape.to_string(),
+                row.bias.to_string(),
+                row.coverage.to_string(),
+                row.interval_half_width.to_string(),
+                String::new(),
+            ]);
+        }
+        for row in &self.loads {
+            let mut record = vec![String::new(); records.header.len()];
+            record[2] = row.loads.to_string();
+            record[3] = row.phase.name().into();
+            record[4] = row.n.to_string();
+            record[6] = row.mdape.to_string();
+            record[8] = row.bias.to_string();
+            record[11] = row.noise_floor.to_string();
+            records.rows.push(record);
         }
         records
     }

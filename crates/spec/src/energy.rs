@@ -131,6 +131,10 @@ pub struct EnergyPrediction {
     /// That power.
     #[serde(default)]
     pub idle_w: Option<f64>,
+    /// Share of a full battery that the request takes, idle power included, where the device has
+    /// one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub battery_share: Option<f64>,
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! A prediction: what `foretoken predict` answers.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Backend, Bound, EnergyPrediction, OpKind, Pass, Phase};
+use crate::{Bound, DeviceBackend, EnergyPrediction, OpKind, Pass, Phase};
 
 /// A number with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -71,6 +73,9 @@ pub struct Prediction {
     pub ops: Vec<OpPrediction>,
     /// What the numbers rest on.
     pub basis: Basis,
+    /// What naive methods make of the same data sheet, by name; of a calibrated device, nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub baselines: BTreeMap<String, BaselineTimes>,
     /// The command that measures the same thing, where the engine can run it.
     pub verify: String,
     /// Why the engine cannot run it; null where it can. The numbers are those as if it could.
@@ -102,7 +107,7 @@ pub struct PredictedDevice {
     /// Id.
     pub id: String,
     /// Backend.
-    pub backend: Backend,
+    pub backend: DeviceBackend,
     /// Threads.
     pub threads: u32,
     /// Engine and version.
@@ -123,7 +128,7 @@ pub struct PredictedWorkload {
 }
 
 /// Memory by part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryPrediction {
     /// Weights as the engine keeps them, repacked copies included.
     pub weights_bytes: u64,
@@ -137,6 +142,28 @@ pub struct MemoryPrediction {
     pub available_bytes: Option<u64>,
     /// Whether the peak fits.
     pub fits: Option<bool>,
+    /// The same, with what little room may mean.
+    #[serde(default)]
+    pub verdict: Option<MemoryVerdict>,
+    /// Longest context, in tokens of depth, prompt and generated ones together, that fits with
+    /// this prompt and generation; never more than the model's own. 0 where none does.
+    #[serde(default)]
+    pub largest_context: Option<u32>,
+    /// Where it does not fit: quantizations of the same model that would, largest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fitting_quants: Vec<String>,
+}
+
+/// How a peak compares with the memory that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryVerdict {
+    /// With room to spare.
+    Fits,
+    /// So narrowly that other programs may push it into swap.
+    SwapRisk,
+    /// Not at all.
+    DoesNotFit,
 }
 
 /// Arithmetic of the phases; one multiply-accumulate is 2 FLOP.
@@ -252,4 +279,16 @@ pub struct Basis {
     pub interval_groups: u32,
     /// What lies outside the measured ranges, each as a sentence.
     pub extrapolation: Vec<String>,
+    /// Of a device that nothing was run on: the known devices that are most like it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nearest_devices: Vec<String>,
+}
+
+/// Times of a naive method.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BaselineTimes {
+    /// One pass over the prompt.
+    pub prefill_ms: Option<f64>,
+    /// One decode step.
+    pub decode_ms: Option<f64>,
 }

@@ -79,8 +79,15 @@ pub struct GroupError {
     pub phase: Phase,
     /// Cases.
     pub n: u32,
+    /// Devices behind the cases; `null` for other hold-outs.
+    #[serde(default)]
+    pub devices: Option<u32>,
     /// Median absolute percentage error, as a fraction.
     pub mdape: f64,
+    /// Median over devices of the median of each, so that one device with many cases counts as
+    /// much as one with few; `null` for other hold-outs.
+    #[serde(default)]
+    pub mdape_by_device: Option<f64>,
     /// Mean absolute percentage error.
     pub mape: f64,
     /// 90th percentile of the absolute percentage error.
@@ -186,6 +193,9 @@ pub struct ValidationCase {
     pub group: Option<String>,
     /// Name of the held-out group (a model, a quantization, …).
     pub held_out: String,
+    /// Rows of the held-out device that were given.
+    #[serde(default)]
+    pub rows: u32,
     /// Model.
     pub model: String,
     /// Quantization scheme.
@@ -255,4 +265,63 @@ pub struct FormError {
     pub p90_ape: f64,
     /// Median signed error.
     pub bias: f64,
+}
+
+/// Answer of `validate --learning-curve`: what longer measuring buys.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LearningCurve {
+    /// See [`crate::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Files that were read.
+    pub data: Vec<String>,
+    /// Device, engine and threads of the data.
+    pub device: String,
+    /// Errors by how much of a calibration was fitted, one row per length and phase.
+    pub budgets: Vec<BudgetError>,
+    /// Errors and noise floor by the loads behind each observation, one row per number and phase.
+    pub loads: Vec<LoadsError>,
+}
+
+/// Error on whole models, none of which is fitted, after part of a calibration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BudgetError {
+    /// Session of the calibration.
+    pub session: String,
+    /// Seconds of loads and timed passes that were fitted.
+    pub seconds: f64,
+    /// Loads that were fitted.
+    pub loads: u32,
+    /// Phase.
+    pub phase: Phase,
+    /// Cases that could be predicted.
+    pub n: u32,
+    /// Cases that were measured.
+    pub judged: u32,
+    /// Median absolute percentage error, as a fraction.
+    pub mdape: f64,
+    /// 90th percentile of the absolute percentage error.
+    pub p90_ape: f64,
+    /// Median signed error.
+    pub bias: f64,
+    /// Share of observations within their interval.
+    pub coverage: f64,
+    /// Median half-width of the intervals, relative to the prediction.
+    pub interval_half_width: f64,
+}
+
+/// Error on whole models, none of which is fitted, when each observation has so many loads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LoadsError {
+    /// Loads behind each observation: the first ones of every configuration.
+    pub loads: u32,
+    /// Phase.
+    pub phase: Phase,
+    /// Configurations: the same ones in every row.
+    pub n: u32,
+    /// Median absolute percentage error, as a fraction.
+    pub mdape: f64,
+    /// Median signed error.
+    pub bias: f64,
+    /// Median relative difference between the halves of the loads.
+    pub noise_floor: f64,
 }

@@ -12,7 +12,7 @@ struct Planted {
 }
 
 impl Planted {
-    fn new(is_counter: bool, fails: fn(u32) -> bool) -> (Box<dyn Meter>, Arc<AtomicU32>) {
+    fn counted(is_counter: bool, fails: fn(u32) -> bool) -> (Box<dyn Meter>, Arc<AtomicU32>) {
         let n_read = Arc::new(AtomicU32::new(0));
         let begun = Instant::now();
         let meter = Self { watts: 12.0, is_counter, fails, n_read: Arc::clone(&n_read), begun };
@@ -77,7 +77,7 @@ fn marks_in_the_wrong_order_have_no_energy() {
 #[test]
 fn both_kinds_of_meter_give_the_same_energy() {
     for is_counter in [true, false] {
-        let sampler = Sampler::start(Planted::new(is_counter, |_| false).0).unwrap();
+        let sampler = Sampler::start(Planted::counted(is_counter, |_| false).0).unwrap();
         let before = sampler.mark().unwrap();
         std::thread::sleep(Duration::from_millis(60));
         let after = sampler.mark().unwrap();
@@ -90,7 +90,7 @@ fn both_kinds_of_meter_give_the_same_energy() {
 
 #[test]
 fn idle_power_is_the_median_over_windows() {
-    let mut sampler = Sampler::start(Planted::new(true, |_| false).0).unwrap();
+    let mut sampler = Sampler::start(Planted::counted(true, |_| false).0).unwrap();
     assert_eq!(sampler.idle_w(), None);
     let watts = sampler.measure_idle(Duration::from_millis(50)).unwrap();
     assert!((watts - 12.0).abs() < 1e-6);
@@ -100,14 +100,14 @@ fn idle_power_is_the_median_over_windows() {
 #[test]
 fn a_single_silence_is_asked_again() {
     // The first reading is that of the start.
-    let sampler = Sampler::start(Planted::new(true, |n| n == 1).0).unwrap();
+    let sampler = Sampler::start(Planted::counted(true, |n| n == 1).0).unwrap();
     assert!(sampler.mark().is_some());
     assert_eq!(sampler.failure().unwrap(), "NVML: gone");
 }
 
 #[test]
 fn a_meter_that_stops_answering_is_left_alone_and_says_why() {
-    let (meter, n_read) = Planted::new(true, |n| n > 0);
+    let (meter, n_read) = Planted::counted(true, |n| n > 0);
     let mut sampler = Sampler::start(meter).unwrap();
     for _ in 0..100 {
         assert_eq!(sampler.mark(), None);
@@ -119,12 +119,12 @@ fn a_meter_that_stops_answering_is_left_alone_and_says_why() {
 
 #[test]
 fn a_meter_that_never_answers_is_refused() {
-    assert!(Sampler::start(Planted::new(true, |_| true).0).is_err());
+    assert!(Sampler::start(Planted::counted(true, |_| true).0).is_err());
 }
 
 #[test]
 fn the_thread_ends_with_the_sampler() {
-    let (meter, n_read) = Planted::new(false, |_| false);
+    let (meter, n_read) = Planted::counted(false, |_| false);
     drop(Sampler::start(meter).unwrap());
     let after = n_read.load(Ordering::SeqCst);
     std::thread::sleep(3 * POWER_INTERVAL);

@@ -188,7 +188,8 @@ fn energy_is_that_of_the_timed_passes() {
         ..planted(model, pass)
     };
     let mut engine = MockEngine::new(planted).with_idle_power(3.0);
-    let lines = run_load(&mut engine, &load_plan(&[(workload(16, 8, 32), 3, 8)]), &ids(), &|| false);
+    let lines =
+        run_load(&mut engine, &load_plan(&[(workload(16, 8, 32), 3, 8)]), &ids(), &|| false);
     let line = lines.unwrap().remove(0);
     let energy = line.energy.unwrap();
     assert_eq!((energy.source.as_str(), energy.meter.as_str()), ("rapl", "mock"));
