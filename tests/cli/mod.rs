@@ -15,4 +15,5 @@ mod profile;
 mod report;
 mod schema;
 mod synth;
+mod unseen;
 mod validate;

@@ -328,7 +328,8 @@ impl CrossDevice {
         self.device(spec, setup.backend)?.predict(setup, model, work)
     }
 
-    fn predictor(&self, machine: Machine) -> DevicePredictor<'_> {
+    /// A predictor for a machine with all that is known.
+    pub(crate) fn predictor(&self, machine: Machine) -> DevicePredictor<'_> {
         DevicePredictor { model: self, machine, observed: Vec::new(), is_held_out: false }
     }
 
@@ -608,3 +609,6 @@ fn nearest(
     all.truncate(N_NEAREST);
     all
 }
+
+#[cfg(test)]
+mod tests;
