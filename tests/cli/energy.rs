@@ -199,7 +199,11 @@ fn loads_of_unseen_models_are_foretold() {
             let part = |name: &str| load[name].as_f64().unwrap();
             assert!(part("lower") < part("point") && part("point") < part("upper"), "{load}");
             let error = part("point") / observed - 1.0;
-            println!("{model} {quant}: {:.0} ms, {observed:.0} observed, {:+.1} %", part("point"), 100.0 * error);
+            println!(
+                "{model} {quant}: {:.0} ms, {observed:.0} observed, {:+.1} %",
+                part("point"),
+                100.0 * error
+            );
             errors.push(error.abs());
         }
     }

@@ -18,4 +18,5 @@ mod profile;
 mod report;
 mod schema;
 mod synth;
+mod unseen;
 mod validate;

@@ -62,6 +62,10 @@ impl SpeedFiles {
         }
         let mut rows = Vec::new();
         for path in &self.data {
+            if !path.is_file() {
+                let message = format!("no measurements at {}", path.display());
+                return Err(Hinted::new(message, "give --data FILE").into());
+            }
             rows.extend(read_speed_rows(path)?);
         }
         let lookup = |id: &str| own.get(id).or_else(|| find(id).ok()).cloned();

@@ -144,8 +144,7 @@ mod tests {
         let mut term = term(&[("dense_weights", 2e-9), ("table_bytes", 0.0)]);
         term.features[1].range = [1e6, 1e6];
         let seconds = |bytes| {
-            let features =
-                [(LoadFeature::DenseWeights, 1e8), (LoadFeature::TableBytes, bytes)];
+            let features = [(LoadFeature::DenseWeights, 1e8), (LoadFeature::TableBytes, bytes)];
             estimate(&term, &features).unwrap().point * 1e-3
         };
         assert!((seconds(2e6) - 0.2).abs() < 1e-9);

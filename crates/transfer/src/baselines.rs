@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use foretoken_cost::edgeprofiler::{EDGE_DEVICES, EdgeDevice, EdgeModel};
 use foretoken_spec::Phase;
 use foretoken_stats::median;
 use linfa::Dataset;
@@ -9,16 +10,10 @@ use linfa::traits::{Fit, Predict};
 use linfa_linear::{FittedLinearRegression, LinearRegression};
 use ndarray::{Array1, Array2};
 
-use crate::facts::ModelFacts;
 use crate::machine::Machine;
 use crate::rows::Observation;
 use crate::task::Point;
 
-/// EdgeProfiler's shares of the peaks: compute, memory, storage, host to device, network.
-const EDGE_SHARES: [f64; 5] = [0.7, 0.6, 0.8, 0.7, 0.8];
-/// What EdgeProfiler states for storage, PCIe and network of a Raspberry Pi 5, bytes per second;
-/// the data sheets of most devices have none of them.
-const EDGE_LINKS: [f64; 3] = [0.5e9, 16e9, 0.1e9];
 /// Restraint of the linear regression's slopes, as that many rows of value 0.
 const RIDGE: f64 = 1.0;
 
@@ -148,28 +143,24 @@ fn bytes_over_bandwidth(machine: &Machine, o: &Observation) -> Option<f64> {
     (o.work.phase == Phase::Decode).then(|| o.model.step_bytes / bandwidth(machine))
 }
 
-/// EdgeProfiler's formula as published (arXiv 2506.09061, equations 7 to 9 and its code): weights
-/// come from storage and over PCIe for every token, attention has no grouped queries.
+/// EdgeProfiler's own formula on the model's true shape, with the data sheet's figures for compute
+/// and memory and the published ones of the Raspberry Pi 5 for storage, PCIe and network.
 fn edgeprofiler(machine: &Machine, o: &Observation) -> Option<f64> {
-    let ModelFacts { n_layers: l, widths: Some(w), .. } = &o.model else { return None };
-    if o.work.phase != Phase::Decode {
-        return None;
-    }
-    let (h, i, v, s) = (w.hidden, w.feed_forward, w.vocabulary, o.work.depth.max(1.0));
-    let per_weight = o.model.bits_per_weight() / 8.0;
-    let weights = l * 4.0 * h * h + l * 2.0 * h * i + 2.0 * v * h;
-    let flop = l * (6.0 * h * h + 4.0 * h * s + 8.0 * h * i + 9.0 * h);
-    let bytes = weights * per_weight + s * h * per_weight + 2.0 * l * s * h * per_weight;
-    let [compute, memory, storage, host, network] = EDGE_SHARES;
-    let arithmetic = flop / (machine.fp32_tflops * 1e12 * compute);
-    let traffic = bytes / (bandwidth(machine) * memory);
-    let [disk, pcie, net] = EDGE_LINKS;
-    Some(
-        arithmetic.max(traffic)
-            + weights * per_weight / (disk * storage)
-            + weights * per_weight / (pcie * host)
-            + s * h * per_weight / (net * network),
-    )
+    let widths = o.model.widths.filter(|_| o.work.phase == Phase::Decode)?;
+    let (_, raspberry_pi_5) = EDGE_DEVICES[1];
+    let device = EdgeDevice {
+        flop: machine.fp32_tflops * 1e12,
+        memory: bandwidth(machine),
+        ..raspberry_pi_5
+    };
+    let model = EdgeModel {
+        layers: o.model.n_layers,
+        hidden: widths.hidden,
+        intermediate: widths.feed_forward,
+        vocabulary: widths.vocabulary,
+        tokens: o.work.depth.max(1.0),
+    };
+    Some(model.token(&device, o.model.bits_per_weight() / 8.0).end_to_end())
 }
 
 #[cfg(test)]
@@ -178,7 +169,7 @@ mod tests {
     use foretoken_spec::DeviceBackend;
 
     use super::*;
-    use crate::facts::Widths;
+    use crate::facts::{ModelFacts, Widths};
     use crate::task::{Setup, Work};
 
     fn observation(seconds_per_token: f64) -> Observation {

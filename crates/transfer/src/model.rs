@@ -326,7 +326,8 @@ impl CrossDevice {
         self.device(spec, setup.backend)?.predict(setup, model, work)
     }
 
-    fn predictor(&self, machine: Machine) -> DevicePredictor<'_> {
+    /// A predictor for a machine with all that is known.
+    pub(crate) fn predictor(&self, machine: Machine) -> DevicePredictor<'_> {
         DevicePredictor { model: self, machine, observed: Vec::new(), is_held_out: false }
     }
 
@@ -597,3 +598,6 @@ fn nearest(point: &Point, prepared: &Prepared, model: &CrossDevice, own: &str) -
     all.truncate(N_NEAREST);
     all
 }
+
+#[cfg(test)]
+mod tests;

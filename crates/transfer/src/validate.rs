@@ -59,7 +59,10 @@ pub fn validate(
     }
     for (machine, rows) in by_machine {
         let machine = &store.machines[machine];
-        let out = model.without(machine.clone());
+        let out = match model.knows(&machine.id) {
+            true => model.without(machine.clone()),
+            false => model.predictor(machine.clone()),
+        };
         for phase in [Phase::Prefill, Phase::Decode] {
             let (rows, without_engine): (Vec<&Observation>, Vec<&Observation>) = rows
                 .iter()

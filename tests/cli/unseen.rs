@@ -1,0 +1,163 @@
+//! Devices that nobody calibrated: the model of all devices, and its error on devices left out.
+
+use serde_json::Value;
+
+use crate::util::{Sandbox, has_fields};
+
+const HEADER: &str = "runtime,device_id,backend,threads,model,params_b,quant,model_file_gib,phase,\
+                      n_prompt,n_gen,n_depth,tokens_per_second\n";
+
+/// Speeds of a card that no list has, and of one that the shipped model knows.
+fn data() -> String {
+    let mut text = HEADER.to_owned();
+    for (device, speed) in [("my-card", 1.0), ("rtx-3090", 1.1)] {
+        for (model, params, gib, tokens) in
+            [("llama2-7b", 6.74, 3.56, 120.0), ("llama3.1-8b", 8.03, 4.58, 95.0)]
+        {
+            for depth in [0, 2048, 4096] {
+                let speed = speed * tokens / (1.0 + f64::from(depth) / 20_000.0);
+                text.push_str(&format!(
+                    "llama.cpp,{device},cuda,,{model},{params},q4_0,{gib},decode,0,128,{depth},\
+                     {speed:.2}\n"
+                ));
+            }
+        }
+    }
+    text
+}
+
+const DEVICES: &str = "device_id,name,kind,peak_fp16_tflops,peak_fp32_tflops,mem_bandwidth_gbps,\
+                       mem_gb,cores,isa,release_year\n\
+                       my-card,A card,gpu,120,30,800,24,70 SM,sm_86,2021\n";
+
+fn hold_out(sandbox: &Sandbox, more: &[&str]) -> Value {
+    let data = sandbox.file("data.csv", data());
+    let devices = sandbox.file("devices.csv", DEVICES);
+    let args = ["validate", "--hold-out", "device", "--data", &data, "--devices", &devices];
+    sandbox.good(&[&args[..], &["--format", "json"], more].concat()).json()
+}
+
+#[test]
+fn devices_are_predicted_from_their_data_sheets_and_some_rows() {
+    let report = hold_out(&Sandbox::new(), &[]);
+    let groups = report["groups"].as_array().unwrap();
+    let of = |group: &str, rows: u64| {
+        groups.iter().find(|g| g["group"] == group && g["rows"] == rows).unwrap()
+    };
+    let blind = of("gpu/cuda", 0);
+    has_fields(
+        blind,
+        &[
+            "hold_out",
+            "group",
+            "rows",
+            "phase",
+            "n",
+            "devices",
+            "mdape",
+            "mdape_by_device",
+            "mape",
+            "p90_ape",
+            "max_ape",
+            "bias",
+            "within_10pct",
+            "coverage",
+            "interval_level",
+            "noise_floor",
+            "baselines",
+        ],
+    );
+    assert_eq!((&blind["hold_out"], &blind["n"]), (&"device".into(), &12.into()));
+    for name in ["roofline", "bytes_over_bandwidth", "edgeprofiler", "nearest_device_scaled"] {
+        assert!(blind["baselines"][name]["mdape"].as_f64().is_some(), "{name}");
+    }
+    assert!(blind["mdape"].as_f64().unwrap() < 0.5, "{blind}");
+    let (one, three) = (of("gpu/cuda", 1), of("gpu/cuda", 3));
+    assert_eq!((&one["n"], &three["n"]), (&10.into(), &6.into()));
+    assert!(three["mdape"].as_f64() < blind["mdape"].as_f64(), "{three}");
+    let cases = report["cases"].as_array().unwrap();
+    assert!(cases.iter().all(|case| case["hold_out"] == "device"));
+    let first = &cases[0];
+    has_fields(first, &["held_out", "rows", "observed_ms", "predicted_ms", "lower_ms", "upper_ms"]);
+}
+
+#[test]
+fn an_unknown_device_is_never_predicted_by_its_neighbours_in_the_file() {
+    let sandbox = Sandbox::new();
+    let of_mine = |report: &Value| -> Vec<f64> {
+        let cases = report["cases"].as_array().unwrap().iter();
+        let mine = cases.filter(|case| case["held_out"] == "my-card" && case["rows"] == 0);
+        mine.map(|case| case["predicted_ms"].as_f64().unwrap()).collect()
+    };
+    let both = of_mine(&hold_out(&sandbox, &[]));
+    let alone: String = data()
+        .lines()
+        .filter(|l| !l.contains("rtx-3090"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let data = sandbox.file("alone.csv", alone);
+    let args = ["validate", "--hold-out", "device", "--data", &data, "--devices", "devices.csv"];
+    let report = sandbox.good(&[&args[..], &["--format", "json"]].concat()).json();
+    assert_eq!(both, of_mine(&report));
+}
+
+#[test]
+fn thresholds_and_tables_are_those_of_validate() {
+    let sandbox = Sandbox::new();
+    hold_out(&sandbox, &["--fail-above", "90%"]);
+    let args = ["validate", "--hold-out", "device", "--data", "data.csv", "--devices"];
+    let missed = sandbox.run(&[&args[..], &["devices.csv", "--fail-above", "0.01%"]].concat());
+    assert_eq!(missed.code, 1, "{}", missed.stderr);
+    for words in ["device (gpu/cuda)", "device (gpu/cuda, 3 rows)", "EdgeProfiler"] {
+        assert!(missed.stdout.contains(words), "no `{words}` in {}", missed.stdout);
+    }
+}
+
+#[test]
+fn what_cannot_be_judged_is_said() {
+    let sandbox = Sandbox::new();
+    let device = ["validate", "--hold-out", "device"];
+    let with = |more: &[&'static str]| [&device[..], more].concat();
+    sandbox.error_says(&device, &["no measurements", "hint: give --data"]);
+    let both = ["validate", "--hold-out", "device,model"];
+    sandbox.error_says(&both, &["other data", "--hold-out device alone"]);
+    sandbox.error_says(&["validate", "--devices", "x.csv"], &["--devices", "hold out devices"]);
+    sandbox.error_says(&with(&["--report", "a.html"]), &["no page yet"]);
+    sandbox
+        .file("strange.csv", format!("{HEADER}llama.cpp,nobody,cuda,,m,7,q4_0,,decode,0,8,0,9\n"));
+    sandbox.error_says(&with(&["--data", "strange.csv"]), &["`nobody` has no data sheet"]);
+    sandbox
+        .file("bad.csv", format!("{HEADER}llama.cpp,rtx-3090,cuda,,m,7,q4_0,,decode,0,8,0,-1\n"));
+    sandbox.error_says(&with(&["--data", "bad.csv"]), &["bad.csv, line 2"]);
+    sandbox.file("zero.csv", DEVICES.replace(",800,", ",0,"));
+    let zero = with(&["--data", "strange.csv", "--devices", "zero.csv"]);
+    sandbox.error_says(&zero, &["zero.csv", "mem_bandwidth_gbps"]);
+    sandbox.file("calibration/cross-device.json", "{\"version\": 7}");
+    sandbox.file("data.csv", data());
+    sandbox.error_says(&with(&["--data", "data.csv"]), &["version 7", "fit-devices"]);
+}
+
+#[test]
+fn a_model_is_fitted_by_one_command_and_used_from_then_on() {
+    let sandbox = Sandbox::new();
+    sandbox.file("calibration/.keep", "");
+    let mut text = HEADER.to_owned();
+    for (device, speed) in [("rtx-3090", 110.0), ("rtx-4090", 130.0), ("rtx-3070", 60.0)] {
+        for (params, gib) in [(6.74, 3.56), (8.03, 4.58)] {
+            let speed = speed * 4.0 / gib;
+            text.push_str(&format!(
+                "llama.cpp,{device},cuda,,m-{params},{params},q4_0,{gib},decode,0,128,0,{speed:.2}\n"
+            ));
+        }
+    }
+    sandbox.file("few.csv", text);
+    let report = sandbox.good(&["fit-devices", "--data", "few.csv", "--format", "json"]).json();
+    has_fields(&report, &["file", "rows_read", "rows_usable", "configurations", "domains"]);
+    assert_eq!((&report["rows_usable"], &report["domains"][0]["devices"]), (&6.into(), &3.into()));
+    let args = ["validate", "--hold-out", "device", "--data", "few.csv", "--format", "json"];
+    let judged = sandbox.good(&args).json();
+    let group = &judged["groups"][0];
+    assert_eq!((&group["n"], &group["devices"]), (&6.into(), &3.into()));
+    // Calibrations of single devices are looked for beside it.
+    let predict = sandbox.run(&["predict", "llama-3.2-1b", "--quiet"]);
+    assert!(!predict.stderr.contains("cross-device"), "{}", predict.stderr);
+}
