@@ -199,16 +199,10 @@ fn loads_of_unseen_models_are_foretold() {
             let part = |name: &str| load[name].as_f64().unwrap();
             assert!(part("lower") < part("point") && part("point") < part("upper"), "{load}");
             let error = part("point") / observed - 1.0;
-            println!(
-                "{model} {quant}: {:.0} ms, {observed:.0} observed, {:+.1} %",
-                part("point"),
-                100.0 * error
-            );
             errors.push(error.abs());
         }
     }
     assert!(errors.len() > 20);
     let typical = median(errors);
-    println!("median {:.1} %", 100.0 * typical);
     assert!(typical < 0.10, "median error {typical}");
 }

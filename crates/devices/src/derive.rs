@@ -10,7 +10,7 @@
 use std::sync::OnceLock;
 
 use foretoken_spec::{
-    Confidence, CoreCluster, DeviceBackend, DeviceSpec, FigureBasis, FigureSource,
+    Confidence, CoreCluster, DeviceBackend, DeviceKind, DeviceSpec, FigureBasis, FigureSource,
 };
 use serde::Deserialize;
 
@@ -94,12 +94,40 @@ pub fn known_gpus() -> Vec<&'static str> {
     tables().gpu.iter().map(|rates| rates.name.as_str()).collect()
 }
 
-/// Whether the first backend of a device is its processor.
+/// Words of a system on a chip whose stated figures are those of its graphics processor.
+const GPU_WORDS: [&str; 6] = ["sm_", "gfx", "gpu", "adreno", "mali", "apple"];
+
+/// Whether the first backend of a device is its processor; where none is listed, whether its kind
+/// and its words say so.
 pub(crate) fn is_cpu_first(spec: &DeviceSpec) -> bool {
-    match spec.backends.first() {
-        Some(backend) => *backend == DeviceBackend::Cpu,
-        None => spec.gpu.is_none(),
+    match (spec.backends.first(), spec.kind) {
+        (Some(backend), _) => *backend == DeviceBackend::Cpu,
+        (None, DeviceKind::Cpu) => true,
+        (None, DeviceKind::Gpu | DeviceKind::Igpu) => false,
+        (None, DeviceKind::Soc) => {
+            let words = words(spec);
+            spec.gpu.is_none() && !GPU_WORDS.iter().any(|word| words.contains(word))
+        }
     }
+}
+
+fn words(spec: &DeviceSpec) -> String {
+    let texts = [&spec.isa, &spec.cores].into_iter().flatten();
+    texts.fold(spec.name.clone(), |all, text| all + " " + text).to_lowercase()
+}
+
+/// The backend that a device is usually run with: the first that it lists and that is no neural
+/// processor, else what its kind and its words say.
+pub fn usual_backend(spec: &DeviceSpec) -> DeviceBackend {
+    let listed = spec.backends.iter().copied().find(|b| *b != DeviceBackend::Npu);
+    let words = words(spec);
+    let has = |list: &[&str]| list.iter().any(|word| words.contains(word));
+    listed.unwrap_or_else(|| match is_cpu_first(spec) {
+        true => DeviceBackend::Cpu,
+        false if has(&["sm_", "nvidia", "geforce", "rtx", "jetson"]) => DeviceBackend::Cuda,
+        false if has(&["apple"]) => DeviceBackend::Metal,
+        false => DeviceBackend::Vulkan,
+    })
 }
 
 /// Memory bandwidth in GB/s: MT/s × bits ÷ 8 ÷ 1000.
@@ -283,10 +311,25 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use foretoken_spec::{DeviceKind, GpuUnits};
+    use foretoken_spec::GpuUnits;
 
     use super::testing::cluster;
     use super::*;
+
+    #[test]
+    fn a_sheet_without_backends_says_by_kind_and_words_what_computes() {
+        let usual = |kind, isa: &str| {
+            let mut spec = DeviceSpec::named("x", "X", kind);
+            spec.isa = Some(isa.into());
+            usual_backend(&spec)
+        };
+        assert_eq!(usual(DeviceKind::Gpu, "sm_86"), DeviceBackend::Cuda);
+        assert_eq!(usual(DeviceKind::Gpu, "gfx1100"), DeviceBackend::Vulkan);
+        assert_eq!(usual(DeviceKind::Cpu, "avx2"), DeviceBackend::Cpu);
+        assert_eq!(usual(DeviceKind::Soc, "armv8.2 dotprod"), DeviceBackend::Cpu);
+        assert_eq!(usual(DeviceKind::Soc, "Apple9"), DeviceBackend::Metal);
+        assert_eq!(usual(DeviceKind::Soc, "sm_87"), DeviceBackend::Cuda);
+    }
 
     fn stated() -> FigureSource {
         let source = "a file".into();

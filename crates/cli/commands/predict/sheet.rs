@@ -3,6 +3,7 @@
 use anyhow::Context;
 use foretoken_catalog::is_gguf;
 use foretoken_cost::{EngineProfile, Isa, X86Level};
+use foretoken_devices::derive::usual_backend;
 use foretoken_devices::{Question, peaks, require, resolve};
 use foretoken_import::read_speed_rows;
 use foretoken_predict::{Asked, Sheet, SheetTimes, predict_from_sheet};
@@ -68,8 +69,7 @@ impl<'a> Place<'a> {
         known: &'a CrossDevice,
         output: &Output,
     ) -> anyhow::Result<Self> {
-        let usual = device.backends.iter().copied().find(|b| *b != DeviceBackend::Npu);
-        let backend = args.backend.or(usual).unwrap_or(DeviceBackend::Cpu);
+        let backend = args.backend.unwrap_or_else(|| usual_backend(&device));
         let mut questions = Vec::new();
         if args.prompt > 0 {
             questions.push(Question::Prefill);
