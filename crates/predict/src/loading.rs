@@ -136,7 +136,7 @@ mod tests {
         };
         assert!((width(1e9) - 2f64.ln()).abs() < 1e-9);
         // e times the largest: twice as wide.
-        assert!((width(1e9 * 1f64.exp()) - 2.0 * 2f64.ln()).abs() < 1e-9);
+        assert!((width(1e9 * 1f64.exp()) - 2f64.sqrt() * 2f64.ln()).abs() < 1e-9);
     }
 
     #[test]
