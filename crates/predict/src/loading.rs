@@ -135,7 +135,7 @@ mod tests {
             (it.upper / it.point).ln()
         };
         assert!((width(1e9) - 2f64.ln()).abs() < 1e-9);
-        // e times the largest: twice as wide.
+        // e times the largest: an error of the same size, in quadrature.
         assert!((width(1e9 * 1f64.exp()) - 2f64.sqrt() * 2f64.ln()).abs() < 1e-9);
     }
 
