@@ -19,6 +19,7 @@ mod loading;
 mod rows;
 mod solver;
 mod terms;
+mod totals;
 mod validate;
 
 pub use calibrate::{FitInput, fit, fit_kernels};
