@@ -138,6 +138,27 @@ pub struct RunArgs {
     pub threads: Option<u32>,
 }
 
+/// Which engine runs the models.
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// Engine: candle, or llama.cpp through its llama-bench.
+    #[arg(long, value_name = "E", value_enum, default_value = "candle")]
+    pub engine: EngineArg,
+    /// Your llama.cpp's llama-bench, with whatever backend it was built for.
+    #[arg(long, value_name = "PATH", default_value = "llama-bench")]
+    pub llama_bench: PathBuf,
+}
+
+/// `--engine`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineArg {
+    /// In this program.
+    Candle,
+    /// Through llama-bench.
+    #[value(name = "llama.cpp")]
+    LlamaCpp,
+}
+
 /// `--meter`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum MeterArg {
@@ -186,9 +207,9 @@ pub struct CalibrateArgs {
     /// What energy is read from.
     #[command(flatten)]
     pub meter: MeterArgs,
-    /// Engine to calibrate.
-    #[arg(long, value_name = "E", default_value = "candle")]
-    pub engine: String,
+    /// Engine to calibrate, and the program that runs it.
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// Time to spend on measuring; the proof comes on top.
     #[arg(long, value_name = "TIME", default_value = "90s", value_parser = parse::duration)]
     pub budget: Duration,
@@ -331,6 +352,9 @@ pub struct MeasureArgs {
     /// Where it runs.
     #[command(flatten)]
     pub run: RunArgs,
+    /// Engine to measure, and the program that runs it.
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// What energy is read from.
     #[command(flatten)]
     pub meter: MeterArgs,

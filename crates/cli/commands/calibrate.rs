@@ -1,5 +1,6 @@
 //! `calibrate`: the main job. Measures the design, fits it, and proves it on an unseen model.
 
+mod bench;
 mod job;
 
 use std::fs;
@@ -13,8 +14,10 @@ use anyhow::{Context, bail};
 use foretoken_fit::{FitInput, fit};
 use foretoken_html::calibration_page;
 use foretoken_pipeline::{
-    DesignSettings, Keeper, ProofPlan, ProofSettings, choose_proof, measure_design, run_proof,
+    DesignSettings, Keeper, ProofPlan, ProofSettings, ProofTiming, choose_proof, measure_design,
+    run_proof,
 };
+use foretoken_plan::Design;
 use foretoken_report::Calibrated;
 use foretoken_runner::{
     CandleEngine, Engine, Progress as SessionProgress, SamplingMode, available_memory, rfc3339_utc,
@@ -25,9 +28,9 @@ use foretoken_spec::{
     Proof, SCHEMA_VERSION,
 };
 
-use self::job::{Job, set_aside};
+use self::job::{Job, design, schemes, set_aside};
 use crate::Outcome;
-use crate::args::CalibrateArgs;
+use crate::args::{CalibrateArgs, EngineArg};
 use crate::commands::run_here;
 use crate::files::{JsonLines, check_page, read_measurements, write_atomic, write_page};
 use crate::meter::open_meter;
@@ -44,7 +47,6 @@ const LEAST_BUDGET: Duration = Duration::from_secs(5);
 /// Measures, fits, proves and writes a calibration.
 pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
     let begun = Instant::now();
-    require_candle(&args.engine)?;
     if args.budget < LEAST_BUDGET {
         bail!("--budget {:?} is too short; give at least {LEAST_BUDGET:?}", args.budget);
     }
@@ -56,12 +58,37 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
     }
     run_here(&args.run)?;
     let mut engine = CandleEngine::new(SamplingMode::Temperature { seed: SEED }).keeping_memory();
+    if args.engine.engine == EngineArg::LlamaCpp {
+        return bench::run(args, &mut engine, begun, output);
+    }
+    let design = design(&schemes(args), engine.device())?;
     let job = Job::settle(args, &engine, output)?;
     engine = engine.with_meter(open_meter(&args.meter, output)?);
     let stop = stop_on_interrupt()?;
-    let design = measure(&job, &mut engine, &stop, output)?;
-    let calibration = fit_and_save(&job)?;
-    let proved = prove(&job, &calibration, &mut engine, &stop, output);
+    let steps = measure(&job, &design, &mut engine, &stop, output)?;
+    let wanted: Vec<String> = design.classes().iter().map(|class| class.key()).collect();
+    let calibration = fit_and_save(&job, &wanted)?;
+    // What the design's models have left in the allocator is free for the proof.
+    engine.prepare_load();
+    let is_stopped = || stop.load(Ordering::SeqCst);
+    let mut run_plan = |plan: &ProofPlan, settings: &ProofSettings, keeper: &mut dyn Keeper| {
+        Ok(run_proof(&mut engine, plan, settings, keeper, &is_stopped)?)
+    };
+    let proof = (ProofTiming::IN_PROCESS, &mut run_plan as &mut RunPlan<'_>);
+    let proved = prove(&job, &calibration, proof, &is_stopped, output);
+    finish(args, &job, &calibration, steps, proved, begun, output)
+}
+
+/// Puts a calibration's proof beside it, and prints both.
+fn finish(
+    args: &CalibrateArgs,
+    job: &Job,
+    calibration: &Calibration,
+    steps: Vec<DesignStep>,
+    proved: anyhow::Result<Proved>,
+    begun: Instant,
+    output: &Output,
+) -> anyhow::Result<Outcome> {
     let mut warnings = calibration.warnings.clone();
     // The calibration is saved by now: what goes wrong with the proof takes nothing from it.
     let proof = match proved {
@@ -75,12 +102,12 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
         }
     };
     let report = CalibrateReport {
-        design,
+        design: steps,
         proof,
         warnings,
-        ..summary(&calibration, &job.calibration_file, &job.dataset_file, begun)
+        ..summary(calibration, &job.calibration_file, &job.dataset_file, begun)
     };
-    write_report(args, &report, &calibration, &job.dataset_file, output)?;
+    write_report(args, &report, calibration, &job.dataset_file, output)?;
     output.print(&Calibrated { report, explain: args.explain })?;
     Ok(Outcome::Good)
 }
@@ -143,7 +170,7 @@ fn refit(
         output.warn(warning);
     }
     let first = dataset.measurements.first();
-    let default_id = || first.map(|m| format!("{}-candle-{}t", m.device.id, m.threads));
+    let default_id = || first.map(|m| format!("{}-{}-{}t", m.device.id, m.engine.name, m.threads));
     let id = args.name.clone().or_else(default_id).unwrap_or_default();
     let calibration_file = job::calibration_file(args, &id)?;
     if args.name.is_none() && args.out.is_none() && calibration_file.exists() {
@@ -172,16 +199,9 @@ fn refit(
     Ok(Outcome::Good)
 }
 
-/// Refuses engines that this version cannot run.
-pub fn require_candle(engine: &str) -> anyhow::Result<()> {
-    if engine == "candle" {
-        return Ok(());
-    }
-    Err(Hinted::new(format!("engine `{engine}` is not built in"), "use --engine candle").into())
-}
-
 fn measure(
     job: &Job,
+    design: &Design,
     engine: &mut CandleEngine,
     stop: &Arc<AtomicBool>,
     output: &Output,
@@ -197,7 +217,7 @@ fn measure(
     };
     let is_stopped = || stop.load(Ordering::SeqCst);
     let summary =
-        measure_design(engine, &job.design, &settings, &job.already, &mut keeper, &is_stopped)?;
+        measure_design(engine, design, &settings, &job.already, &mut keeper, &is_stopped)?;
     progress.finish();
     if summary.session.stopped {
         let message = format!("stopped; what was measured is in {}", job.partial_file.display());
@@ -207,7 +227,9 @@ fn measure(
 }
 
 /// Fits what was measured; only then it takes the place of an earlier calibration's data.
-fn fit_and_save(job: &Job) -> anyhow::Result<Calibration> {
+///
+/// `wanted` are the keys of the kernels of the asked quantizations.
+fn fit_and_save(job: &Job, wanted: &[String]) -> anyhow::Result<Calibration> {
     let dataset = read_measurements(&job.partial_file)?;
     let input = FitInput {
         id: job.id.clone(),
@@ -224,7 +246,7 @@ fn fit_and_save(job: &Job) -> anyhow::Result<Calibration> {
         let message = format!("cannot fit {}", job.partial_file.display());
         Hinted::new(message, "measure more: --resume with a longer --budget")
     })?;
-    calibration.warnings.extend(left_out(job, &calibration));
+    calibration.warnings.extend(left_out(wanted, &calibration));
     let text = serde_json::to_string_pretty(&calibration)? + "\n";
     fs::rename(&job.partial_file, &job.dataset_file)
         .with_context(|| format!("cannot write {}", job.dataset_file.display()))?;
@@ -233,11 +255,10 @@ fn fit_and_save(job: &Job) -> anyhow::Result<Calibration> {
 }
 
 /// The warning about kernels of the asked quantizations that the budget did not hold.
-fn left_out(job: &Job, calibration: &Calibration) -> Option<String> {
-    let wanted = job.design.classes();
-    let is_known = |key: &String| calibration.terms.iter().any(|term| term.class == *key);
-    let missing: Vec<String> =
-        wanted.iter().map(|class| class.key()).filter(|key| !is_known(key)).collect();
+fn left_out(wanted: &[String], calibration: &Calibration) -> Option<String> {
+    let is_known = |key: &&str| calibration.terms.iter().any(|term| term.class == **key);
+    let missing: Vec<&str> =
+        wanted.iter().map(String::as_str).filter(|key| !is_known(key)).collect();
     (!missing.is_empty()).then(|| {
         format!(
             "the budget left out {} of {} kernels ({}): others stand in for them; give a longer \
@@ -255,26 +276,28 @@ struct Proved {
     warning: Option<String>,
 }
 
+/// Runs what was predicted.
+type RunPlan<'a> =
+    dyn FnMut(&ProofPlan, &ProofSettings, &mut dyn Keeper) -> anyhow::Result<Option<Proof>> + 'a;
+
 fn prove(
     job: &Job,
     calibration: &Calibration,
-    engine: &mut CandleEngine,
-    stop: &Arc<AtomicBool>,
+    (timing, run): (ProofTiming, &mut RunPlan<'_>),
+    is_stopped: &dyn Fn() -> bool,
     output: &Output,
 ) -> anyhow::Result<Proved> {
-    // What the design's models have left in the allocator is free for the proof.
-    engine.prepare_load();
     let settings = ProofSettings {
         limit: PROOF_LIMIT,
         available_bytes: available_memory(),
         schemes: job.schemes.clone(),
         session: format!("proof-{}", job.time),
         tool: job.tool.clone(),
+        timing,
     };
-    let is_stopped = || stop.load(Ordering::SeqCst);
     let plan = if is_stopped() { None } else { choose_proof(calibration, &settings)? };
     let proof = match &plan {
-        Some(plan) => run_plan(job, plan, &settings, engine, &is_stopped, output)?,
+        Some(plan) => run_plan(job, plan, &settings, run, output)?,
         None => None,
     };
     let warning = if is_stopped() {
@@ -294,8 +317,7 @@ fn run_plan(
     job: &Job,
     plan: &ProofPlan,
     settings: &ProofSettings,
-    engine: &mut CandleEngine,
-    is_stopped: &dyn Fn() -> bool,
+    run: &mut RunPlan<'_>,
     output: &Output,
 ) -> anyhow::Result<Option<Proof>> {
     set_aside(&job.partial_proof_file, output)?;
@@ -303,7 +325,7 @@ fn run_plan(
     let lines = JsonLines::append(&job.partial_proof_file)?;
     let title = "proof on an unseen model";
     let mut keeper = FileKeeper { lines, progress: &progress, title, n_kept: 0 };
-    let outcome = run_proof(engine, plan, settings, &mut keeper, is_stopped);
+    let outcome = run(plan, settings, &mut keeper);
     let is_empty = keeper.n_kept == 0;
     drop(keeper);
     progress.finish();

@@ -19,7 +19,6 @@ use foretoken_spec::{
 
 use crate::Outcome;
 use crate::args::PredictArgs;
-use crate::commands::calibrate::require_candle;
 use crate::commands::{PROCESS_BYTES, resolve_models};
 use crate::files::{
     Stored, find_calibration, is_same_machine, newest_calibration, require_backend,
@@ -36,7 +35,7 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
         return sheet::run(args, output);
     }
     let workload = Workload::new(args.prompt, args.generate, args.depth)?;
-    require_candle(args.engine.as_deref().unwrap_or(ENGINE))?;
+    require_known(args.engine.as_deref().unwrap_or(ENGINE))?;
     let models = resolve_models(&args.models, &args.quant, Use::Describe(output))?;
     let stored = calibration(args, output)?;
     for doubt in doubts(&stored.calibration) {
@@ -75,6 +74,15 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     }
     output.print(&Predictions { predictions, explain: args.explain })?;
     Ok(Outcome::Good)
+}
+
+/// Refuses engines that nothing can be calibrated for.
+fn require_known(engine: &str) -> anyhow::Result<()> {
+    if EngineProfile::named(engine, &device_info()).is_some() {
+        return Ok(());
+    }
+    let message = format!("no calibrations of engine `{}`", engine.escape_debug());
+    Err(Hinted::new(message, "use --engine candle or --engine llama.cpp").into())
 }
 
 /// Quantizations that are looked at where the one asked for does not fit, largest first.
@@ -128,7 +136,7 @@ fn doubts(calibration: &Calibration) -> Vec<String> {
         ));
     }
     let here = CandleEngine::version();
-    if calibration.engine.version != here {
+    if calibration.engine.name == ENGINE && calibration.engine.version != here {
         doubts.push(format!(
             "calibration `{}` is of candle {}, this program has {here}",
             calibration.id, calibration.engine.version

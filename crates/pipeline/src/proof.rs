@@ -32,8 +32,6 @@ const EFFORTS: &[Effort] = &[
 const GENERATED: u32 = 16;
 /// Timed decode steps of each workload.
 const DECODE_STEPS: u32 = 12;
-/// Passes of each prompt: one timed, about one to warm up.
-const PREFILL_PASSES: f64 = 2.2;
 
 /// What the proof may use.
 #[derive(Debug, Clone)]
@@ -48,6 +46,28 @@ pub struct ProofSettings {
     pub session: String,
     /// Who measures.
     pub tool: ToolInfo,
+    /// How the engine's passes are timed.
+    pub timing: ProofTiming,
+}
+
+/// What a workload of a proof costs beside its timed passes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ProofTiming {
+    /// Passes of each prompt.
+    pub prefill_passes: f64,
+    /// Whether steps can start behind the prompt; else they start at an empty cache.
+    pub steps_behind_prompt: bool,
+}
+
+impl ProofTiming {
+    /// In this process: one timed, about one to warm up; the cache is there for the steps.
+    pub const IN_PROCESS: Self = Self { prefill_passes: 2.2, steps_behind_prompt: true };
+
+    /// By llama-bench: one to warm up and one timed; as many to fill the cache for the steps.
+    pub fn of_bench(has_depth: bool) -> Self {
+        let prefill_passes = if has_depth { 4.2 } else { 2.2 };
+        Self { prefill_passes, steps_behind_prompt: has_depth }
+    }
 }
 
 /// A model with its predictions, made before it is run.
@@ -83,13 +103,13 @@ pub fn choose_proof(
             let plan = ProofPlan {
                 model: preset.spec(scheme),
                 loads: *loads,
-                workloads: prompts.map(workload).to_vec(),
+                workloads: workloads(*prompts, settings.timing),
                 cases: Vec::new(),
             };
             let Ok(plan) = with_predictions(plan, &predictor) else { continue };
             let memory = memory(&plan, &predictor);
             let fits = settings.available_bytes.is_none_or(|available| memory < available);
-            if fits && seconds(&plan, memory) <= settings.limit.as_secs_f64() {
+            if fits && seconds(&plan, memory, settings.timing) <= settings.limit.as_secs_f64() {
                 return Ok(Some(plan));
             }
         }
@@ -104,9 +124,9 @@ fn memory(plan: &ProofPlan, predictor: &Predictor<'_>) -> u64 {
 }
 
 /// Expected wall time of a proof.
-fn seconds(plan: &ProofPlan, memory: u64) -> f64 {
+fn seconds(plan: &ProofPlan, memory: u64, timing: ProofTiming) -> f64 {
     let passes = plan.cases.iter().map(|case| match case.phase {
-        Phase::Prefill => PREFILL_PASSES * case.predicted_ms * 1e-3,
+        Phase::Prefill => timing.prefill_passes * case.predicted_ms * 1e-3,
         Phase::Decode => f64::from(DECODE_STEPS + 4) * case.predicted_ms * 1e-3,
     });
     f64::from(plan.loads) * (passes.sum::<f64>() + memory as f64 / LOAD_BYTES_PER_SECOND)
@@ -149,8 +169,13 @@ pub fn run_proof(
     Ok(beside(plan, &observer.kept))
 }
 
-fn workload(prompt_tokens: u32) -> Workload {
-    Workload { prompt_tokens, generated_tokens: GENERATED, depth: 0 }
+fn workloads(prompts: [u32; 2], timing: ProofTiming) -> Vec<Workload> {
+    let of =
+        |prompt_tokens, generated_tokens| Workload { prompt_tokens, generated_tokens, depth: 0 };
+    if timing.steps_behind_prompt {
+        return prompts.map(|prompt| of(prompt, GENERATED)).to_vec();
+    }
+    prompts.map(|prompt| of(prompt, 0)).into_iter().chain([of(0, GENERATED)]).collect()
 }
 
 fn with_predictions(
@@ -175,7 +200,7 @@ fn with_predictions(
     Ok(plan)
 }
 
-fn beside(plan: &ProofPlan, lines: &[Measurement]) -> Option<Proof> {
+pub(crate) fn beside(plan: &ProofPlan, lines: &[Measurement]) -> Option<Proof> {
     let observed = observations(lines);
     let cases: Vec<ProofCase> = plan
         .cases

@@ -166,6 +166,10 @@ impl From<Backend> for DeviceBackend {
             Backend::Cpu => Self::Cpu,
             Backend::Cuda => Self::Cuda,
             Backend::Metal => Self::Metal,
+            Backend::Rocm => Self::Rocm,
+            Backend::Vulkan => Self::Vulkan,
+            Backend::Sycl => Self::Sycl,
+            Backend::Opencl => Self::Opencl,
         }
     }
 }
