@@ -1,6 +1,6 @@
 //! `calibrate`: the main job. Measures the design, fits it, and proves it on an unseen model.
 
-mod bench;
+pub mod bench;
 mod job;
 
 use std::fs;
@@ -25,7 +25,7 @@ use foretoken_runner::{
 };
 use foretoken_spec::{
     CalibrateReport, Calibration, CalibrationRef, DatasetRef, DesignStep, FitSummary, Measurement,
-    Proof, SCHEMA_VERSION,
+    Proof, SCHEMA_VERSION, TermFit,
 };
 
 use self::job::{Job, design, schemes, set_aside};
@@ -126,6 +126,14 @@ fn write_report(
     write_page(path, &page, output)
 }
 
+/// Kernels that were fitted; of an engine that shows whole passes only, the passes: each has one
+/// attention.
+fn n_observations(calibration: &Calibration) -> u32 {
+    let is_whole = calibration.engine.name != "candle";
+    let counted = |term: &&TermFit| !is_whole || term.class.starts_with("attention");
+    calibration.terms.iter().filter(counted).map(|term| term.n_observations).sum()
+}
+
 /// What a calibration says of itself, without design and proof.
 fn summary(
     calibration: &Calibration,
@@ -143,7 +151,7 @@ fn summary(
             threads: calibration.threads,
         },
         fit: FitSummary {
-            observations: calibration.terms.iter().map(|term| term.n_observations).sum(),
+            observations: n_observations(calibration),
             forms: calibration.terms.clone(),
             held_out: calibration.held_out,
             energy: calibration.energy.clone(),

@@ -1,5 +1,7 @@
 //! `measure`: the honest benchmark. Fresh loads, alternated, each line kept as it happens.
 
+mod bench;
+
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,7 +16,7 @@ use foretoken_runner::{
 use foretoken_spec::{Measurement, ModelSource, ModelSpec, Workload};
 
 use crate::Outcome;
-use crate::args::{AllocatorArg, MeasureArgs};
+use crate::args::{AllocatorArg, EngineArg, MeasureArgs};
 use crate::commands::{beyond_context, check_fits, resolve_models, run_here};
 use crate::files::{JsonLines, make_folder};
 use crate::hub::Use;
@@ -33,8 +35,12 @@ const SEED: u64 = 0x5eed;
 pub fn run(args: &MeasureArgs, output: &Output) -> anyhow::Result<Outcome> {
     let workloads = workloads(args)?;
     let models = resolve_models(&args.models, &args.quant, Use::Run(output))?;
+    let is_candle = args.engine.engine == EngineArg::Candle;
     for model in &models {
-        check(model, &workloads)?;
+        match is_candle {
+            true => check(model, &workloads)?,
+            false => bench::check(model, &workloads)?,
+        }
     }
     run_here(&args.run)?;
     let open = |path| {
@@ -50,7 +56,8 @@ pub fn run(args: &MeasureArgs, output: &Output) -> anyhow::Result<Outcome> {
             output.warn(&warning);
         }
     }
-    let mut measurements = measure(args, &models, &workloads, out, output)?;
+    let run = if is_candle { measure } else { bench::measure };
+    let mut measurements = run(args, &models, &workloads, out, output)?;
     measurements.retain(|m| m.model.source != ModelSource::Mini);
     let mut reports = summarise(&measurements);
     for report in &mut reports {
@@ -182,15 +189,23 @@ impl SessionObserver for Observer<'_> {
     }
 
     fn on_progress(&mut self, now: &SessionProgress<'_>) {
-        let done = self.kept.len() + now.workload_index;
-        self.progress.set(done as u64);
+        self.say(now.plan, now.workload_index);
+    }
+}
+
+impl Observer<'_> {
+    /// Shows what runs now.
+    fn say(&self, plan: &LoadPlan, workload_index: usize) {
+        self.progress.set((self.kept.len() + workload_index) as u64);
+        let workload = plan.workloads.get(workload_index).map(|planned| planned.workload);
+        let lengths = workload.map_or_else(String::new, |w| {
+            format!(" · prompt {}, depth {}", w.prompt_tokens, w.depth)
+        });
         self.progress.message(format!(
-            "{} {} · load {} · prompt {}, depth {}",
-            now.plan.model.name,
-            now.plan.model.quant,
-            now.plan.load + 1,
-            now.workload.prompt_tokens,
-            now.workload.depth
+            "{} {} · load {}{lengths}",
+            plan.model.name,
+            plan.model.quant,
+            plan.load + 1
         ));
     }
 }

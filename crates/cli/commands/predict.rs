@@ -66,7 +66,8 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
             prediction.memory.fitting_quants =
                 fitting_quants(model, predictor.engine(), &workload, &asked);
         }
-        prediction.cannot_run = cannot_run(model, &workload, args.batch);
+        prediction.cannot_run =
+            cannot_run(model, &stored.calibration.engine.name, &workload, args.batch);
         // Where readers of earlier versions looked for it.
         let said = prediction.cannot_run.as_ref().map(|reason| format!("it cannot run: {reason}"));
         prediction.warnings.extend(said);
@@ -148,7 +149,10 @@ fn doubts(calibration: &Calibration) -> Vec<String> {
 }
 
 /// Why candle would not run what is predicted.
-fn cannot_run(model: &ModelSpec, workload: &Workload, batch: u32) -> Option<String> {
+fn cannot_run(model: &ModelSpec, engine: &str, workload: &Workload, batch: u32) -> Option<String> {
+    if engine != ENGINE {
+        return None;
+    }
     match check_model(model).and_then(|()| check_workload(model, workload)).err() {
         Some(RunError::Unsupported { reason, .. }) => Some(reason.to_string()),
         Some(other) => Some(other.to_string()),
@@ -162,15 +166,26 @@ fn cannot_run(model: &ModelSpec, workload: &Workload, batch: u32) -> Option<Stri
 
 /// The calibration asked for, or the newest of this machine.
 fn calibration(args: &PredictArgs, output: &Output) -> anyhow::Result<Stored> {
-    if let Some(backend) = args.backend.filter(|backend| *backend != DeviceBackend::Cpu) {
-        let message = format!("--backend {backend}: this version calibrates processors only");
-        let hint = "use --backend cpu, or --device-spec for a device that nothing was run on";
-        return Err(Hinted::new(message, hint).into());
-    }
-    let backend = Backend::Cpu;
-    let Some(argument) = &args.calibration else { return newest(args, backend, output) };
+    let Some(argument) = &args.calibration else {
+        if let Some(backend) = args.backend.filter(|backend| *backend != DeviceBackend::Cpu) {
+            let message = format!("--backend {backend}: which calibration of it is not told");
+            let hint = "give --calibration ID of one that `calibrate --engine llama.cpp` wrote, or \
+                        --device-spec for a device that nothing was run on";
+            return Err(Hinted::new(message, hint).into());
+        }
+        return newest(args, Backend::Cpu, output);
+    };
     let stored = find_calibration(argument)?;
-    require_backend(&stored.path, stored.calibration.device.backend, backend)?;
+    let found = &stored.calibration;
+    require_backend(&stored.path, found.device.backend, args.backend)?;
+    if let Some(engine) = args.engine.as_deref().filter(|engine| *engine != found.engine.name) {
+        let message = format!(
+            "{} is a calibration of {}, not {engine}",
+            stored.path.display(),
+            found.engine.name
+        );
+        return Err(Hinted::new(message, "leave --engine out, or give another calibration").into());
+    }
     match args.threads {
         Some(threads) if threads != stored.calibration.threads => {
             Err(other_threads(&stored, threads).into())

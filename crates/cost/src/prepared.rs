@@ -14,7 +14,9 @@ use crate::ops::{
     F32_BYTES, added_elements, elementwise, is_float_model, mlp_elements, norm_elements, product,
     rotated_elements,
 };
-use crate::{AttentionForm, EngineProfile, Feature, Features, KernelClass, OpCost, PassCost};
+use crate::{
+    AttentionForm, Engine, EngineProfile, Feature, Features, KernelClass, OpCost, PassCost,
+};
 
 /// A model on an engine at a batch size: its passes are costed without allocation.
 ///
@@ -72,7 +74,8 @@ impl PreparedCost {
         Self {
             engine: *engine,
             batch,
-            is_float: is_float_model(model),
+            // llama.cpp has one thread pool for all of its kernels.
+            is_float: engine.engine == Engine::Candle && is_float_model(model),
             before_attention,
             attention: AttentionLayers::of(shape, engine),
             form: engine.attention(shape),

@@ -26,7 +26,9 @@ enum Column {
 }
 
 impl Column {
-    fn of(op: &OpCost, feature: Feature) -> Self {
+    /// `None` of a feature that costs nothing: the elements of one row are a few thousand numbers
+    /// that lie in a cache, which is far less than a call.
+    fn of(op: &OpCost, feature: Feature) -> Option<Self> {
         let class = op.class;
         let is_rate = match class.regime {
             Regime::OneRow => feature == Feature::WeightBytes,
@@ -34,11 +36,11 @@ impl Column {
         };
         let is_attention = class.op == OpKind::Attention && feature != Feature::Calls;
         if is_attention || (class.matmul.is_some() && is_rate) {
-            // Whether the matrices beside it are dense does not matter to attention here.
-            Self::Own(KernelClass { beside_gemm: false, ..class }, feature)
-        } else {
-            Self::Shared(class.regime, feature)
+            return Some(Self::Own(class, feature));
         }
+        let is_element = matches!(feature, Feature::Elements | Feature::InputElements);
+        let is_free = class.regime == Regime::OneRow && is_element;
+        (!is_free).then_some(Self::Shared(class.regime, feature))
     }
 }
 
@@ -68,7 +70,8 @@ pub(crate) fn fit_totals(cases: &[&Case], keep: &dyn Fn(&OpCost) -> bool) -> Opt
 fn solve(cases: &[&Case]) -> BTreeMap<Column, f64> {
     let features = |case: &'_ Case| -> Vec<(Column, f64)> {
         let of_op = |op: &OpCost| {
-            op.features.iter().map(|(f, v)| (Column::of(op, *f), *v)).collect::<Vec<_>>()
+            let of = |(f, v): &(Feature, f64)| Some((Column::of(op, *f)?, *v));
+            op.features.iter().filter_map(of).collect::<Vec<_>>()
         };
         case.whole.iter().flat_map(of_op).collect()
     };
@@ -106,7 +109,7 @@ fn describe(seen: &[(&Case, &OpCost)], coefficients: &BTreeMap<Column, f64>) -> 
             FeatureCoefficient {
                 feature: feature.name().to_owned(),
                 unit: feature.coefficient_unit().to_owned(),
-                coefficient: coefficients.get(&Column::of(first, *feature)).copied().unwrap_or(0.0),
+                coefficient: coefficient(first, *feature, coefficients),
                 std_error: None,
                 range: values
                     .fold([f64::INFINITY, 0.0], |[low, high], v| [low.min(v), high.max(v)]),
@@ -128,13 +131,16 @@ fn describe(seen: &[(&Case, &OpCost)], coefficients: &BTreeMap<Column, f64>) -> 
     }
 }
 
+fn coefficient(op: &OpCost, feature: Feature, known: &BTreeMap<Column, f64>) -> f64 {
+    Column::of(op, feature).and_then(|column| known.get(&column)).copied().unwrap_or(0.0)
+}
+
 /// Predicted seconds of a whole pass.
 fn seconds(case: &Case, coefficients: &BTreeMap<Column, f64>) -> f64 {
     let of_op = |op: &OpCost| {
-        let times = op.features.iter().map(|(feature, value)| {
-            value * coefficients.get(&Column::of(op, *feature)).copied().unwrap_or(0.0)
-        });
-        times.sum::<f64>()
+        let time =
+            |(feature, value): &(Feature, f64)| value * coefficient(op, *feature, coefficients);
+        op.features.iter().map(time).sum::<f64>()
     };
     case.whole.iter().map(of_op).sum()
 }
@@ -161,7 +167,8 @@ pub(crate) fn add_std_errors(terms: &mut [TermFit], cases: &[&Case], draws: (usi
     for term in terms {
         let Some(op) = ops.get(&term.class) else { continue };
         for (found, (feature, _)) in term.features.iter_mut().zip(&op.features) {
-            let index = columns.binary_search(&Column::of(op, *feature)).ok();
+            let column = Column::of(op, *feature);
+            let index = column.and_then(|column| columns.binary_search(&column).ok());
             found.std_error = index.map(|index| errors[index]);
         }
     }

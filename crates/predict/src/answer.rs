@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use foretoken_cost::{approximations, memory_notes, roofline};
 use foretoken_spec::{
-    Basis, Bound, Estimate, FlopCount, ModelSpec, OpPrediction, Phase, PredictedDevice,
-    PredictedModel, PredictedWorkload, Prediction, SCHEMA_VERSION, Tier, Workload,
+    Basis, Bound, Calibration, Estimate, FlopCount, ModelSpec, OpPrediction, Phase,
+    PredictedDevice, PredictedModel, PredictedWorkload, Prediction, SCHEMA_VERSION, Tier, Workload,
 };
 
 use crate::energy::{PassWork, RequestWork, request_energy};
@@ -125,7 +125,7 @@ pub fn predict(
             nearest_devices: Vec::new(),
         },
         baselines: BTreeMap::new(),
-        verify: verify(model, workload, asked, calibration.threads),
+        verify: verify(model, workload, asked, calibration),
         cannot_run: None,
         memory_notes: memory_notes(model, predictor.engine()),
         warnings: warnings(predictor, model, workload),
@@ -220,7 +220,13 @@ fn ops(
     rows
 }
 
-fn verify(model: &ModelSpec, workload: &Workload, asked: &Asked, threads: u32) -> String {
+fn verify(
+    model: &ModelSpec,
+    workload: &Workload,
+    asked: &Asked,
+    calibration: &Calibration,
+) -> String {
+    let threads = calibration.threads;
     let mut command = format!("foretoken measure {}", asked.model_argument);
     if !matches!(model.source, foretoken_spec::ModelSource::Gguf { .. }) {
         command.push_str(&format!(" --quant {}", model.quant));
@@ -229,6 +235,9 @@ fn verify(model: &ModelSpec, workload: &Workload, asked: &Asked, threads: u32) -
         " --prompt {} --gen {} --depth {} --threads {threads}",
         workload.prompt_tokens, workload.generated_tokens, workload.depth
     ));
+    if calibration.engine.name != "candle" {
+        command.push_str(&format!(" --engine {}", calibration.engine.name));
+    }
     command
 }
 

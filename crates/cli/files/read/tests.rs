@@ -116,7 +116,8 @@ fn nothing_to_read_is_an_error() {
 
 #[test]
 fn another_backend_is_refused_with_both_names() {
-    let error = require_backend(Path::new("c.json"), Backend::Cuda, Backend::Cpu).unwrap_err();
+    let error =
+        require_backend(Path::new("c.json"), Backend::Cuda, Some(DeviceBackend::Cpu)).unwrap_err();
     assert!(error.to_string().contains("is cuda, but cpu"), "{error}");
 }
 
