@@ -34,7 +34,8 @@ impl Column {
             Regime::OneRow => feature == Feature::WeightBytes,
             Regime::ManyRows => feature == Feature::Flop,
         };
-        let is_attention = class.op == OpKind::Attention && feature != Feature::Calls;
+        let of_keys = !matches!(feature, Feature::Calls | Feature::Elements);
+        let is_attention = class.op == OpKind::Attention && of_keys;
         if is_attention || (class.matmul.is_some() && is_rate) {
             return Some(Self::Own(class, feature));
         }

@@ -7,7 +7,8 @@ use foretoken_observe::observations;
 use foretoken_predict::{PredictError, Predictor};
 use foretoken_runner::{Engine, LoadPlan, RunError, SessionPlan, WorkloadPlan, run_session};
 use foretoken_spec::{
-    Calibration, Measurement, ModelSpec, Phase, Proof, ProofCase, QuantScheme, ToolInfo, Workload,
+    Calibration, Measurement, ModelSpec, Phase, Proof, ProofCase, QuantScheme, Tier, ToolInfo,
+    Workload,
 };
 
 use crate::Keeper;
@@ -97,6 +98,23 @@ pub fn choose_proof(
     } else {
         settings.schemes.first().copied().unwrap_or(QuantScheme::Q4_K_M)
     };
+    // A proof on kernels that were measured says more than one on larger efforts that borrows.
+    for may_borrow in [false, true] {
+        let plan = choose(&predictor, settings, scheme, may_borrow);
+        if plan.is_some() {
+            return Ok(plan);
+        }
+    }
+    Ok(None)
+}
+
+/// The first candidate that fits, with or without kernels that stand in for others.
+fn choose(
+    predictor: &Predictor<'_>,
+    settings: &ProofSettings,
+    scheme: QuantScheme,
+    may_borrow: bool,
+) -> Option<ProofPlan> {
     for Effort { loads, prompts } in EFFORTS {
         for id in CANDIDATES {
             let Ok(preset) = foretoken_catalog::find(id) else { continue };
@@ -106,15 +124,18 @@ pub fn choose_proof(
                 workloads: workloads(*prompts, settings.timing),
                 cases: Vec::new(),
             };
-            let Ok(plan) = with_predictions(plan, &predictor) else { continue };
-            let memory = memory(&plan, &predictor);
+            let Ok((plan, tier)) = with_predictions(plan, predictor) else { continue };
+            if !may_borrow && tier > Tier::SameQuantization {
+                continue;
+            }
+            let memory = memory(&plan, predictor);
             let fits = settings.available_bytes.is_none_or(|available| memory < available);
             if fits && seconds(&plan, memory, settings.timing) <= settings.limit.as_secs_f64() {
-                return Ok(Some(plan));
+                return Some(plan);
             }
         }
     }
-    Ok(None)
+    None
 }
 
 /// Memory of the largest workload of a proof.
@@ -178,13 +199,17 @@ fn workloads(prompts: [u32; 2], timing: ProofTiming) -> Vec<Workload> {
     prompts.map(|prompt| of(prompt, 0)).into_iter().chain([of(0, GENERATED)]).collect()
 }
 
+/// Fills in the predictions; also the worst basis of any of them.
 fn with_predictions(
     mut plan: ProofPlan,
     predictor: &Predictor<'_>,
-) -> Result<ProofPlan, PredictError> {
+) -> Result<(ProofPlan, Tier), PredictError> {
+    let mut worst = Tier::SameConfiguration;
     for workload in &plan.workloads {
         for pass in [workload.prefill(), workload.decode_midpoint()].into_iter().flatten() {
-            let interval = predictor.pass(&plan.model, pass)?.estimate;
+            let predicted = predictor.pass(&plan.model, pass)?;
+            worst = worst.max(predicted.tier);
+            let interval = predicted.estimate;
             plan.cases.push(ProofCase {
                 phase: pass.phase(),
                 prompt_tokens: workload.prompt_tokens,
@@ -197,7 +222,7 @@ fn with_predictions(
             });
         }
     }
-    Ok(plan)
+    Ok((plan, worst))
 }
 
 pub(crate) fn beside(plan: &ProofPlan, lines: &[Measurement]) -> Option<Proof> {
