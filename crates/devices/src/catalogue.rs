@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use foretoken_spec::{DeviceSpec, FigureSource};
-use serde::Deserialize;
+use foretoken_spec::DeviceSpec;
 use serde_json::Value;
 
 use crate::check::check_spec;
@@ -12,6 +11,10 @@ use crate::derive::fill;
 use crate::error::DeviceError;
 use crate::raw::{RawDevice, parse};
 use crate::read::{FileFormat, read_device_file, to_spec};
+
+mod sources;
+
+use sources::Sources;
 
 /// The catalogue, a file for each family.
 const FAMILIES: [(&str, &str); 7] = [
@@ -105,13 +108,8 @@ fn loaded() -> &'static Result<Vec<DeviceSpec>, String> {
     LOADED.get_or_init(load)
 }
 
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Sources(std::collections::BTreeMap<String, FigureSource>);
-
 fn load() -> Result<Vec<DeviceSpec>, String> {
-    let Sources(sources) =
-        toml::from_str(SOURCES).map_err(|error| format!("sources.toml: {error}"))?;
+    let sources = Sources::parse(SOURCES).map_err(|error| format!("sources.toml: {error}"))?;
     let mut devices: Vec<DeviceSpec> = Vec::new();
     for (file, text) in FAMILIES {
         let rows = parse(text, FileFormat::Toml, file).map_err(|error| error.to_string())?;
@@ -125,29 +123,22 @@ fn load() -> Result<Vec<DeviceSpec>, String> {
     Ok(devices)
 }
 
-/// A row of the catalogue: a device with `from`, the key of its usual source, and `from_of`, those
-/// of single figures.
-fn load_row(
-    mut row: RawDevice,
-    sources: &std::collections::BTreeMap<String, FigureSource>,
-) -> Result<DeviceSpec, String> {
+/// A row of the catalogue: a device with `from`, its usual source, and `from_of`, those of single
+/// figures.
+fn load_row(mut row: RawDevice, sources: &Sources) -> Result<DeviceSpec, String> {
     let mut take = |name: &str| {
         let index = row.fields.iter().position(|field| field.name == name)?;
         Some(row.fields.remove(index).value)
     };
-    let source = |key: &Value| {
-        let key = key.as_str().unwrap_or_default();
-        sources.get(key).cloned().ok_or_else(|| format!("unknown source `{key}`"))
-    };
-    let usual = source(&take("from").unwrap_or_default())?;
+    let usual = sources.find(&take("from").unwrap_or_default())?;
     let of_figures = match take("from_of") {
         Some(Value::Object(keys)) => keys,
         Some(_) => return Err("`from_of` must be a table".into()),
         None => serde_json::Map::new(),
     };
     let mut spec = to_spec(&row).map_err(|(_, problem)| problem.to_string())?;
-    for (figure, key) in &of_figures {
-        spec.sources.insert(figure.clone(), source(key)?);
+    for (figure, names) in &of_figures {
+        spec.sources.insert(figure.clone(), sources.find(names)?);
     }
     check_spec(&spec).map_err(|problem| problem.to_string())?;
     fill(&mut spec, &usual);
