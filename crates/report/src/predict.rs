@@ -1,8 +1,8 @@
 //! Predictions: a card for one, a comparison for several.
 
 use foretoken_spec::{
-    AvailableMemory, BaselineTimes, Bound, DeviceBackend, Estimate, MemoryPrediction, MemoryVerdict, NearestKernel,
-    OpPrediction, OpTerm, Phase, Prediction, Tier,
+    AvailableMemory, BaselineTimes, Bound, DeviceBackend, Estimate, MemoryPrediction,
+    MemoryVerdict, NearestKernel, OpPrediction, OpTerm, Phase, Prediction, Tier,
 };
 use serde::{Serialize, Serializer};
 

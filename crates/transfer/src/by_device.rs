@@ -41,9 +41,9 @@ fn repeat(store: &Store, group: &[&Observation]) -> Option<Repeat> {
     let seconds: Vec<f64> = group.iter().map(|o| o.seconds_per_token).collect();
     let rounding = first.rounding.sqrt();
     let floor = half_split_difference(&seconds).or((rounding > 0.0).then_some(rounding))?;
-    let (least, most) = seconds.iter().fold((f64::INFINITY, 0.0_f64), |(least, most), s| {
-        (least.min(*s), most.max(*s))
-    });
+    let (least, most) = seconds
+        .iter()
+        .fold((f64::INFINITY, 0.0_f64), |(least, most), s| (least.min(*s), most.max(*s)));
     Some(Repeat {
         machine: first.machine,
         group: format!("{}/{}", store.machines[first.machine].kind, first.setup.backend),
@@ -88,10 +88,8 @@ fn device_error(judged: &[&Judged], repeats: &[&Repeat]) -> Option<DeviceError> 
         .filter(|j| (j.case.lower_ms..=j.case.upper_ms).contains(&j.case.observed_ms))
         .count();
     let floors: Vec<f64> = repeats.iter().map(|repeat| repeat.floor).collect();
-    let nearest = judged
-        .iter()
-        .filter_map(|j| j.nearest.as_ref())
-        .min_by(|a, b| a.1.total_cmp(&b.1));
+    let nearest =
+        judged.iter().filter_map(|j| j.nearest.as_ref()).min_by(|a, b| a.1.total_cmp(&b.1));
     Some(DeviceError {
         device: first.case.held_out.clone(),
         kind: kind.to_owned(),

@@ -2,7 +2,9 @@
 
 use foretoken_spec::{Estimate, MemoryVerdict, Prediction};
 
-use super::{basis, by_sentence, is_one_device, listed, name, runs_on, tokens_per_second, warnings};
+use super::{
+    basis, by_sentence, is_one_device, listed, name, runs_on, tokens_per_second, warnings,
+};
 use crate::{Sheet, units};
 
 /// Widest table, in characters: with more, terminals break lines.
@@ -214,7 +216,8 @@ mod tests {
         p.model.name = model.into();
         p.device.id = device.into();
         p.basis.tier = tier;
-        p.ttft_ms = Some(Estimate { point: 71_800.0, lower: 24_985.0, upper: 206_359.0, level: 0.9 });
+        p.ttft_ms =
+            Some(Estimate { point: 71_800.0, lower: 24_985.0, upper: 206_359.0, level: 0.9 });
         p
     }
 
@@ -245,9 +248,7 @@ mod tests {
         // Every table has all its rows, and long times are seconds.
         assert!(sheets.iter().all(|sheet| sheet.rows.len() == 3));
         assert!(sheets[0].columns.iter().any(|column| column.header == "TTFT s"));
-        insta::assert_snapshot!(
-            sheets.iter().map(Sheet::to_table).collect::<Vec<_>>().join("\n")
-        );
+        insta::assert_snapshot!(sheets.iter().map(Sheet::to_table).collect::<Vec<_>>().join("\n"));
     }
 
     #[test]
@@ -258,7 +259,10 @@ mod tests {
         let mut mixed = many();
         mixed[0].basis.tier = Tier::SpecSheet;
         let bases = super::bases(&mixed);
-        assert!(bases[0].contains("basis of tinyllama-1.1b Q4_K_M on raspberry-pi-4-8gb"), "{bases:?}");
+        assert!(
+            bases[0].contains("basis of tinyllama-1.1b Q4_K_M on raspberry-pi-4-8gb"),
+            "{bases:?}"
+        );
     }
 
     #[test]
