@@ -50,6 +50,27 @@ fn models_quantizations_and_devices_make_a_table() {
     let table = sandbox.good(&[&["predict"][..], &args].concat()).stdout;
     assert!(table.contains("raspberry-pi-4-8gb, 4 threads"), "{table}");
     assert!(table.contains("jetson-orin-nano-super-8gb, cuda"), "{table}");
+    // Rules are as wide as their tables.
+    let rules = table.lines().filter(|line| line.starts_with('─'));
+    assert!(rules.map(|rule| rule.chars().count()).max() <= Some(100), "{table}");
+    for device in ["raspberry-pi-4-8gb (4 threads)", "jetson-orin-nano-super-8gb (cuda)"] {
+        assert!(table.contains(device), "{table}");
+    }
+}
+
+#[test]
+fn nobody_knows_how_much_of_a_data_sheets_memory_is_free() {
+    let sandbox = Sandbox::new();
+    let args = ["llama-3.2-1b", "--device-spec"];
+    for (device, words) in [
+        ("raspberry-pi-5-8gb", "Fits: the device has 8.00 GiB of memory, nothing else counted"),
+        ("rtx-3090", "Fits: the device has 24.0 GiB of device memory, nothing else counted"),
+    ] {
+        let card = sandbox.good(&[&["predict"][..], &args, &[device]].concat()).stdout;
+        assert!(card.contains(words) && !card.contains("are free"), "{card}");
+        let answer = predicted(&sandbox, &[&args[..], &[device]].concat());
+        assert_eq!(answer["memory"]["available_is"], "installed");
+    }
 }
 
 #[test]

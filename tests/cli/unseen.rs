@@ -113,15 +113,53 @@ fn thresholds_and_tables_are_those_of_validate() {
 }
 
 #[test]
+fn each_error_states_kind_backend_engine_and_rows() {
+    let report = hold_out(&Sandbox::new(), &[]);
+    for list in ["groups", "engines"] {
+        let group = report[list].as_array().unwrap().iter().find(|g| g["rows"] == 3).unwrap();
+        let stated = ["kind", "backend", "engine"].map(|name| group[name].as_str().unwrap());
+        assert_eq!(stated, ["gpu", "cuda", "llama.cpp"], "{list}");
+    }
+    let devices = report["devices"].as_array().unwrap();
+    let mine = devices.iter().find(|device| device["device"] == "my-card").unwrap();
+    assert_eq!(
+        (&mine["n"], &mine["measured_rows"], &mine["sources"]),
+        (&6.into(), &6.into(), &1.into())
+    );
+    assert_eq!(mine["spread"], Value::Null);
+    assert!(mine["nearest"].is_string() && mine["distance"].as_f64().unwrap() >= 0.0, "{mine}");
+    let case = &report["cases"][0];
+    assert_eq!((&case["engine"], &case["threads"]), (&"llama.cpp".into(), &Value::Null));
+}
+
+#[test]
+fn held_out_devices_have_a_page() {
+    let sandbox = Sandbox::new();
+    let report = hold_out(&sandbox, &["--report", "devices.html"]);
+    let page = std::fs::read_to_string(sandbox.path("devices.html")).unwrap();
+    for id in ["held-out", "by-kind", "by-rows", "device-scatter", "device-coverage", "data"] {
+        assert!(page.contains(&format!("<section id=\"{id}\"")), "no section {id}");
+    }
+    for words in ["my-card", "gpu/cuda llama.cpp", "data.csv", "Every row was judged"] {
+        assert!(page.contains(words), "no `{words}`");
+    }
+    assert!(!page.contains("<script") && !page.contains("id=\"machine\""));
+    assert!(page.contains("On 2 devices that the model had never seen"));
+    let mine = report["cases"].as_array().unwrap().iter().filter(|c| c["held_out"] == "my-card");
+    assert!(mine.count() > 0);
+}
+
+#[test]
 fn what_cannot_be_judged_is_said() {
     let sandbox = Sandbox::new();
     let device = ["validate", "--hold-out", "device"];
     let with = |more: &[&'static str]| [&device[..], more].concat();
     sandbox.error_says(&device, &["no measurements", "hint: give --data"]);
-    let both = ["validate", "--hold-out", "device,model"];
-    sandbox.error_says(&both, &["other data", "--hold-out device alone"]);
+    let both = ["validate", "--hold-out", "device,model", "--data", "data.csv"];
+    sandbox.error_says(&both, &["other files", "--hold-out device alone"]);
     sandbox.error_says(&["validate", "--devices", "x.csv"], &["--devices", "hold out devices"]);
-    sandbox.error_says(&with(&["--report", "a.html"]), &["no page yet"]);
+    sandbox.file("notes.txt", "not a page");
+    sandbox.error_says(&with(&["--report", "notes.txt"]), &["notes.txt", "no HTML page"]);
     sandbox
         .file("strange.csv", format!("{HEADER}llama.cpp,nobody,cuda,,m,7,q4_0,,decode,0,8,0,9\n"));
     sandbox.error_says(&with(&["--data", "strange.csv"]), &["`nobody` has no data sheet"]);

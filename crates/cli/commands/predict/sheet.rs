@@ -9,8 +9,8 @@ use foretoken_import::read_speed_rows;
 use foretoken_predict::{Asked, Sheet, SheetTimes, predict_from_sheet};
 use foretoken_report::{Predictions, units};
 use foretoken_spec::{
-    Ceilings, DeviceBackend, DeviceSpec, Estimate, ModelSource, ModelSpec, Phase, Prediction, Tier,
-    Workload,
+    AvailableMemory, Ceilings, DeviceBackend, DeviceSpec, Estimate, ModelSource, ModelSpec, Phase,
+    Prediction, Tier, Workload,
 };
 use foretoken_transfer::{
     CrossDevice, DevicePredictor, Dots, Machine, ModelFacts, ModelShapes, Setup, Store, Transfer,
@@ -132,6 +132,7 @@ impl<'a> Place<'a> {
         };
         let times = times([(Phase::Prefill, prefill), (Phase::Decode, decode)], self.n_devices);
         let mut prediction = predict_from_sheet(&sheet, model, workload, &asked, &times);
+        prediction.memory.available_is = asked.available_bytes.map(|_| AvailableMemory::Installed);
         if prediction.memory.fits == Some(false) {
             prediction.memory.fitting_quants =
                 fitting_quants(model, &self.profile, workload, &asked);
