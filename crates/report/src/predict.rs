@@ -554,3 +554,34 @@ fn tier(tier: Tier) -> &'static str {
         Tier::SpecSheet => "specification sheet only",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::prediction;
+
+    #[test]
+    fn only_this_machines_memory_is_called_free() {
+        let says = |is, backend, peak: u64| {
+            let mut p = prediction();
+            p.device.backend = backend;
+            p.memory.available_bytes = Some(8 << 30);
+            p.memory.available_is = Some(is);
+            p.memory.peak_bytes = peak << 30;
+            p.memory.fits = Some(peak <= 8);
+            p.memory.largest_context = None;
+            memory_sheet(&p).notes.remove(0)
+        };
+        let installed = AvailableMemory::Installed;
+        assert_eq!(says(AvailableMemory::Free, DeviceBackend::Cpu, 2), "Fits: 8.00 GiB are free.");
+        assert_eq!(
+            says(installed, DeviceBackend::Cpu, 2),
+            "Fits: the device has 8.00 GiB of memory, nothing else counted."
+        );
+        assert_eq!(
+            says(installed, DeviceBackend::Cuda, 9),
+            "Does not fit: the device has 8.00 GiB of device memory, nothing else counted, \
+             1.00 GiB are missing."
+        );
+    }
+}

@@ -8,7 +8,8 @@ use foretoken_stats::{half_split_difference, median};
 use crate::rows::{Observation, Store};
 use crate::validate::Judged;
 
-/// Measurements of one device, engine, number of threads, model and length.
+/// Measurements of one device, engine, number of threads, model, length and micro-batch; builds and
+/// posters may differ.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Repeat {
     /// Index of the machine.
@@ -31,7 +32,9 @@ pub(crate) fn repeats(store: &Store) -> Vec<Repeat> {
     for o in &store.observations {
         let what = (&o.setup.engine, o.setup.backend, o.setup.threads, &o.model.name);
         let how = (&o.model.quant, o.work.phase.name(), o.work.n_tokens, o.work.depth.round());
-        same.entry(format!("{}|{what:?}|{how:?}", o.machine)).or_default().push(o);
+        // A prompt in small micro-batches is no repeat of one in large ones.
+        let micro_batch = o.setup.micro_batch;
+        same.entry(format!("{}|{what:?}|{how:?}|{micro_batch:?}", o.machine)).or_default().push(o);
     }
     same.into_values().filter_map(|group| repeat(store, &group)).collect()
 }
@@ -107,4 +110,47 @@ fn device_error(judged: &[&Judged], repeats: &[&Repeat]) -> Option<DeviceError> 
         nearest: nearest.map(|(id, _)| id.clone()),
         distance: nearest.map(|(_, distance)| *distance),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use foretoken_spec::{SpeedKey, SpeedPhase, SpeedRow};
+
+    use super::*;
+    use crate::facts::ModelShapes;
+
+    fn row(n_prompt: u32, speed: f64, batch: Option<&str>) -> SpeedRow {
+        let key = SpeedKey {
+            runtime: "llama.cpp",
+            device_id: "rtx-3090",
+            backend: "cuda",
+            model: "m-7b",
+            quant: "Q4_0",
+        };
+        SpeedRow {
+            params_b: Some(7.0),
+            n_prompt: Some(n_prompt),
+            batch: batch.map(str::to_owned),
+            ..SpeedRow::new(key, SpeedPhase::Prefill, speed)
+        }
+    }
+
+    #[test]
+    fn repeats_differ_in_who_measured_and_in_nothing_else() {
+        let rows = [
+            row(512, 1000.0, None),
+            row(512, 1250.0, None),
+            row(512, 400.0, Some("ub64")),
+            row(128, 700.0, None),
+        ];
+        let find = |id: &str| foretoken_devices::find(id).ok().cloned();
+        let store = Store::join(&rows, &find, &ModelShapes::default());
+        assert_eq!(store.observations.len(), 4);
+        let repeats = repeats(&store);
+        assert_eq!(repeats.len(), 1, "{repeats:?}");
+        // 1 and 0.8 ms per token: 0.2 / 0.9 apart, 1.25 times.
+        assert!((repeats[0].floor - 0.2 / 0.9).abs() < 1e-12);
+        assert!((repeats[0].spread.unwrap() - 1.25).abs() < 1e-12);
+        assert_eq!((repeats[0].group.as_str(), repeats[0].phase), ("gpu/cuda", Phase::Prefill));
+    }
 }

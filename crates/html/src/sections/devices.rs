@@ -7,6 +7,8 @@ mod left_out;
 mod scatter;
 mod worst;
 
+use std::collections::BTreeSet;
+
 use foretoken_report::units;
 use foretoken_spec::{GroupError, HoldOut, Phase, ValidationReport};
 
@@ -96,10 +98,11 @@ pub(crate) fn headline(report: &ValidationReport) -> Headline {
         groups.iter().map(one).collect()
     };
     let (blind, some) = (of(0), of(SOME_ROWS));
-    let n = blind.iter().filter_map(|group| group.devices).max().unwrap_or(0);
+    let cases = report.cases.iter().filter(|case| case.rows == 0);
+    let n = cases.map(|case| &case.held_out).collect::<BTreeSet<_>>().len();
     let mut sentence = format!(
         "On {} that the model had never seen, the median error from the data sheet alone is {}",
-        words::count(n as usize, "device"),
+        words::count(n, "device"),
         words::list(&said(&blind)),
     );
     if !some.is_empty() {

@@ -9,19 +9,34 @@ use crate::{Sheet, units};
 
 /// Widest table, in characters: with more, terminals break lines.
 const WIDEST: usize = 100;
-/// A column whose largest time is at least this is written in seconds.
+/// A column whose largest time is at least this is written in seconds, unless its least is below
+/// the other.
 const MANY_MS: f64 = 10_000.0;
+const FEW_MS: f64 = 100.0;
+
+/// How much room a table takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// As it reads best.
+    Ample,
+    /// No spaces in intervals, and whether it fits above the table where all agree.
+    Tight,
+}
 
 /// One table where it has room; else one for each device or for each model, whichever are fewer.
 /// What all have in common stands above, what they rest on below the last.
 pub(super) fn comparison(predictions: &[Prediction]) -> Vec<Sheet> {
     let all: Vec<&Prediction> = predictions.iter().collect();
-    let mut sheets = vec![table(&all)];
+    let mut sheets = vec![table(&all, Room::Ample)];
     if sheets[0].width() > WIDEST {
         let by_device = groups(&all, |p| format!("{} {}", p.device.id, runs_on(p)));
         let by_model = groups(&all, |p| p.model.name.clone());
         let fewer = if by_device.len() <= by_model.len() { by_device } else { by_model };
-        sheets = fewer.iter().map(|group| table(group)).collect();
+        sheets = fewer.iter().map(|group| table(group, Room::Ample)).collect();
+        // All of them in one way.
+        if sheets.iter().any(|sheet| sheet.width() > WIDEST) {
+            sheets = fewer.iter().map(|group| table(group, Room::Tight)).collect();
+        }
     }
     if let Some(last) = sheets.last_mut() {
         last.notes.extend(notes(predictions));
@@ -54,8 +69,14 @@ struct Unit {
 
 impl Unit {
     fn of(times: impl Iterator<Item = Option<Estimate>>) -> Self {
-        let largest = times.flatten().map(|e| e.point).fold(0.0, f64::max);
-        if largest >= MANY_MS { Self { name: "s", ms: 1e3 } } else { Self { name: "ms", ms: 1.0 } }
+        let (least, largest) = times
+            .flatten()
+            .map(|e| e.point)
+            .fold((f64::INFINITY, 0.0_f64), |(low, high), ms| (low.min(ms), high.max(ms)));
+        match largest >= MANY_MS && least >= FEW_MS {
+            true => Self { name: "s", ms: 1e3 },
+            false => Self { name: "ms", ms: 1.0 },
+        }
     }
 
     fn header(self, name: &str) -> String {
@@ -74,7 +95,7 @@ impl Unit {
     }
 }
 
-fn table(predictions: &[&Prediction]) -> Sheet {
+fn table(predictions: &[&Prediction], room: Room) -> Sheet {
     let ttft = Unit::of(predictions.iter().map(|p| p.ttft_ms));
     let tpot = Unit::of(predictions.iter().map(|p| p.tpot_ms));
     let headers = [
@@ -93,6 +114,10 @@ fn table(predictions: &[&Prediction]) -> Sheet {
         "fits",
     ];
     let is_one_device = predictions.windows(2).all(|pair| pair[0].device == pair[1].device);
+    let interval = |text: String| match room {
+        Room::Ample => text,
+        Room::Tight => text.replace(" – ", "–"),
+    };
     let mut sheet = Sheet::new("", &headers);
     for p in predictions {
         let device = match is_one_device {
@@ -108,9 +133,9 @@ fn table(predictions: &[&Prediction]) -> Sheet {
             p.workload.generated_tokens.to_string(),
             p.workload.kv_len.to_string(),
             ttft.point(p.ttft_ms),
-            ttft.interval(p.ttft_ms),
+            interval(ttft.interval(p.ttft_ms)),
             tpot.point(p.tpot_ms),
-            tpot.interval(p.tpot_ms),
+            interval(tpot.interval(p.tpot_ms)),
             units::or_none(tokens_per_second(p), |rate| units::significant(rate, 3)),
             units::bytes(p.memory.peak_bytes),
             fits(p).into(),
@@ -123,6 +148,9 @@ fn table(predictions: &[&Prediction]) -> Sheet {
     // Asked for once, for all of them.
     if let Some(batch) = predictions.first().map(|p| p.workload.batch_size).filter(|&n| n > 1) {
         title.push(format!("batch {batch}"));
+    }
+    if room == Room::Tight {
+        title.extend(sheet.fold_constant(&["fits"]).iter().map(|v| format!("fits: {v}")));
     }
     sheet.title = title.join(" · ");
     sheet
@@ -256,6 +284,31 @@ mod tests {
         assert!(sheets.iter().all(|sheet| sheet.rows.len() == 3));
         assert!(sheets[0].columns.iter().any(|column| column.header == "TTFT s"));
         insta::assert_snapshot!(sheets.iter().map(Sheet::to_table).collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn a_table_that_stays_too_wide_is_tightened() {
+        let mut wide = many();
+        for (i, p) in wide.iter_mut().enumerate() {
+            p.quant = if i % 2 == 0 { "Q4_K_M".into() } else { "Q8_0".into() };
+            p.tpot_ms = Some(Estimate { point: 1614.0, lower: 1270.0, upper: 2397.0, level: 0.9 });
+        }
+        let sheets = comparison(&wide);
+        assert!(sheets.iter().all(|sheet| sheet.width() <= WIDEST), "{}", sheets[0].to_table());
+        assert!(sheets[0].title.ends_with("fits: yes"), "{}", sheets[0].title);
+        assert!(sheets[0].to_table().contains("25.0–206"), "{}", sheets[0].to_table());
+    }
+
+    #[test]
+    fn seconds_are_for_columns_of_long_times_alone() {
+        let of = |times: &[f64]| {
+            let estimate =
+                |ms: &f64| Some(Estimate { point: *ms, lower: 1.0, upper: 2.0, level: 0.9 });
+            Unit::of(times.iter().map(estimate)).name
+        };
+        assert_eq!(of(&[9999.0, 20.0]), "ms");
+        assert_eq!(of(&[10_000.0, 250.0]), "s");
+        assert_eq!(of(&[72_000.0, 18.3]), "ms");
     }
 
     #[test]

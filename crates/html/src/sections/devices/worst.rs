@@ -27,18 +27,24 @@ pub(super) fn html(report: &ValidationReport) -> Result<String, PlotError> {
     let plots: Vec<Plot> = phases.iter().map(|phase| plot(&devices, *phase)).collect();
     let keys: Vec<(Key, String)> = phases.iter().map(|phase| words::phase_key(*phase)).collect();
     let intro = "One row per device, engine and phase, from the data sheet alone. Sources are the \
-        places where its rows were published; the noise floor is how far repeats of the same thing \
-        differ in the median, the spread the slowest over the fastest of those that differ most. \
-        The reason is a guess by rule from these columns.";
+        places where its rows were published. Repeats are measurements of one model and length \
+        with whatever build: how far they differ in the median, and the slowest over the fastest \
+        of those that differ most. The reason is a guess by rule from these columns.";
     let all = words::count(devices.len(), "row");
+    let (few, open) = open_rows(&devices);
+    let few = words::count(few as usize, "case");
     Ok(paragraph(intro)
-        + &table(
-            &format!("Largest median errors, of {all}"),
-            &sheet(&devices[..devices.len().min(MOST)]),
-        )
+        + &table(&format!("Largest median errors of {few} and more"), &sheet(&open))
         + &legend(&keys)
         + &figures("worst-devices", &plots)?
         + &folded(&format!("All {all}"), &table("All devices", &sheet(&devices))))
+}
+
+/// The rows that are listed open: of at least so many cases, where there are such.
+fn open_rows<'a>(devices: &[&'a DeviceError]) -> (u32, Vec<&'a DeviceError>) {
+    let most = devices.iter().map(|device| device.n).max().unwrap_or(0);
+    let few = FEW_CASES.min(most);
+    (few, devices.iter().filter(|device| device.n >= few).take(MOST).copied().collect())
 }
 
 /// What may lie behind a device's error, by rules over what its data tell.
@@ -58,7 +64,7 @@ fn reason(device: &DeviceError) -> String {
     let is_one_sided = device.bias.abs() > 0.9 * device.mdape;
     if reasons.is_empty() && is_one_sided {
         let side = if device.bias > 0.0 { "faster" } else { "slower" };
-        reasons.push(format!("all of it is {side} than its data sheet tells"));
+        reasons.push(format!("{side} throughout than devices like it"));
     }
     reasons.join("; ")
 }
@@ -70,14 +76,11 @@ fn sheet(devices: &[&DeviceError]) -> Sheet {
             "device",
             "kind, engine",
             "phase",
-            ">cases",
-            ">rows",
-            ">sources",
+            ">cases (rows, sources)",
             ">median error",
             ">bias",
             ">inside",
-            ">noise floor",
-            ">spread",
+            ">repeats differ (at most)",
             "nearest known (distance)",
             "likely because",
         ],
@@ -88,19 +91,25 @@ fn sheet(devices: &[&DeviceError]) -> Sheet {
             device.device.clone(),
             format!("{}/{} {}", device.kind, device.backend, device.engine),
             device.phase.name().into(),
-            device.n.to_string(),
-            device.measured_rows.to_string(),
-            device.sources.to_string(),
+            format!("{} ({}, {})", device.n, device.measured_rows, device.sources),
             units::percent(device.mdape),
             units::signed_percent(device.bias),
             units::percent(device.coverage),
-            units::or_none(device.noise_floor, units::percent),
-            units::or_none(device.spread, |spread| format!("{}×", units::significant(spread, 3))),
+            repeats(device),
             units::or_none(nearest, |(id, distance)| format!("{id} ({distance:.2})")),
             reason(device),
         ]);
     }
     sheet
+}
+
+/// How far repeats of one thing differ: in the median, and the slowest over the fastest.
+fn repeats(device: &DeviceError) -> String {
+    let floor = units::or_none(device.noise_floor, units::percent);
+    match device.spread {
+        Some(spread) => format!("{floor} ({}×)", units::significant(spread, 3)),
+        None => floor,
+    }
 }
 
 /// Error against the distance of the nearest known device.
@@ -152,6 +161,17 @@ mod tests {
     use crate::testing::device_error;
 
     #[test]
+    fn few_cases_are_open_only_where_there_are_no_more() {
+        let of = |n| DeviceError { n, ..device_error() };
+        let (one, nine) = (of(1), of(9));
+        let (few, rows) = open_rows(&[&one, &nine]);
+        assert_eq!((few, rows.len(), rows[0].n), (3, 1, 9));
+        let (few, rows) = open_rows(&[&one]);
+        assert_eq!((few, rows.len()), (1, 1));
+        assert!(open_rows(&[]).1.is_empty());
+    }
+
+    #[test]
     fn a_reason_follows_from_what_the_data_tell() {
         let good = device_error();
         let says = |device: DeviceError, words: &str| {
@@ -161,7 +181,7 @@ mod tests {
         says(DeviceError { spread: Some(1.7), ..good.clone() }, "differ 1.7×");
         says(DeviceError { noise_floor: Some(0.3), ..good.clone() }, "coarse");
         says(DeviceError { distance: Some(0.9), ..good.clone() }, "no known device is near");
-        says(DeviceError { bias: 0.4, ..good.clone() }, "faster than its data sheet tells");
+        says(DeviceError { bias: 0.4, ..good.clone() }, "faster throughout");
         says(DeviceError { bias: -0.4, ..good.clone() }, "slower");
         assert_eq!(reason(&DeviceError { bias: 0.1, ..good }), "");
     }
