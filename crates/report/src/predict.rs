@@ -561,6 +561,41 @@ mod tests {
     use crate::testing::prediction;
 
     #[test]
+    fn a_data_sheet_says_which_build_and_whose_rows() {
+        let mut p = prediction();
+        p.basis.tier = Tier::MeasuredRows;
+        p.basis.calibration = Some("cross-device".into());
+        p.basis.data_sheet = Some(foretoken_spec::DataSheetBasis {
+            engine_date: Some("2025-03".into()),
+            engine_date_assumed: true,
+            observed_rows: 2,
+            known_rows: 5,
+            ..Default::default()
+        });
+        let notes = basis_sheet(&p).notes.join("\n");
+        let rows = "basis: measured rows of this device (2 given, 5 known) · model of many devices";
+        assert!(notes.starts_with(rows), "{notes}");
+        assert!(notes.contains("as it was in 2025-03 (assumed; --engine-date)"), "{notes}");
+    }
+
+    #[test]
+    fn an_idle_power_that_is_guessed_says_so() {
+        let mut p = prediction();
+        p.energy_j = Some(foretoken_spec::EnergyPrediction {
+            estimate: p.ttft_ms.unwrap(),
+            source: "estimated from catalogue power".into(),
+            prefill: None,
+            per_token: None,
+            with_idle: None,
+            idle_w: Some(27.0),
+            idle_guessed: true,
+            battery_share: None,
+        });
+        let notes = card(&p).notes.join("\n");
+        assert!(notes.contains("27.0 W, guessed from devices of its kind"), "{notes}");
+    }
+
+    #[test]
     fn only_this_machines_memory_is_called_free() {
         let says = |is, backend, peak: u64| {
             let mut p = prediction();
