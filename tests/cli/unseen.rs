@@ -199,3 +199,50 @@ fn a_model_is_fitted_by_one_command_and_used_from_then_on() {
     let predict = sandbox.run(&["predict", "llama-3.2-1b", "--quiet"]);
     assert!(!predict.stderr.contains("cross-device"), "{}", predict.stderr);
 }
+
+#[test]
+fn devices_that_predict_refuses_are_not_judged() {
+    let sandbox = Sandbox::new();
+    sandbox.file("data.csv", data());
+    sandbox.file("devices.csv", DEVICES.replace(",120,30,", ",,,"));
+    let args =
+        ["validate", "--hold-out", "device", "--data", "data.csv", "--devices", "devices.csv"];
+    let report = sandbox.good(&[&args[..], &["--format", "json"]].concat()).json();
+    let cases = report["cases"].as_array().unwrap();
+    assert!(cases.iter().all(|case| case["held_out"] != "my-card"), "{cases:?}");
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("`my-card` has too few figures"), "{warnings}");
+    let predict = ["predict", "tinyllama-1.1b", "--device-spec", "devices.csv"];
+    sandbox.error_says(&predict, &["`my-card` has too few figures"]);
+}
+
+#[test]
+fn the_error_without_a_date_stands_beside() {
+    let sandbox = Sandbox::new();
+    let report = hold_out(&sandbox, &[]);
+    let undated = report["undated"].as_array().unwrap();
+    let of = |group: Option<&str>| {
+        undated.iter().find(|e| e["group"].as_str() == group).unwrap()["mdape"].as_f64().unwrap()
+    };
+    assert!(of(None) > 0.0 && of(Some("gpu/cuda")) > 0.0);
+    let args = ["validate", "--hold-out", "device", "--data", "data.csv", "--devices"];
+    let text = sandbox.good(&[&args[..], &["devices.csv"]].concat()).stdout;
+    assert!(text.contains("the date of the build not told"), "{text}");
+}
+
+#[test]
+fn a_model_of_few_devices_is_told_and_replaces_none_of_many() {
+    let sandbox = Sandbox::new();
+    sandbox.file("calibration/.keep", "");
+    sandbox.file("data.csv", data());
+    sandbox.file("devices.csv", DEVICES);
+    let args = ["fit-devices", "--data", "data.csv", "--devices", "devices.csv"];
+    let run = sandbox.good(&args);
+    assert!(run.stderr.contains("2 machines alone"), "{}", run.stderr);
+    let one: String = data()
+        .lines()
+        .filter(|line| !line.contains("my-card"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    sandbox.file("data.csv", one);
+    sandbox.error_says(&args, &["is of 2 machines", "--force"]);
+}

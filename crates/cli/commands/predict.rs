@@ -1,5 +1,6 @@
 //! `predict`: time and memory of models that were not run.
 
+mod observe;
 mod sheet;
 
 use anyhow::Context;

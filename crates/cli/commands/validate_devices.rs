@@ -51,6 +51,7 @@ pub fn joined(mut report: ValidationReport, of_devices: ValidationReport) -> Val
     report.groups.extend(of_devices.groups);
     report.engines.extend(of_devices.engines);
     report.devices.extend(of_devices.devices);
+    report.undated.extend(of_devices.undated);
     report.cases.extend(of_devices.cases);
     report.left_out.extend(of_devices.left_out);
     report.warnings.extend(of_devices.warnings);

@@ -60,19 +60,32 @@ pub fn find(id: &str) -> Result<&'static DeviceSpec, DeviceError> {
         })
 }
 
-/// The device of an argument: a file of one device, or one of the catalogue.
+/// The device of an argument: a file of one device, `FILE#ID` of a file of several, or one of the
+/// catalogue.
 ///
 /// # Errors
 /// A file that cannot be read or holds several, or an unknown name.
 pub fn resolve(argument: &str) -> Result<DeviceSpec, DeviceError> {
-    let path = Path::new(argument);
-    if !path.is_file() && FileFormat::of(path).is_none() && path.components().count() <= 1 {
+    let is_file = |name: &str| {
+        let path = Path::new(name);
+        path.is_file() || FileFormat::of(path).is_some() || path.components().count() > 1
+    };
+    let (file, id) = match argument.rsplit_once('#') {
+        Some((file, id)) if !Path::new(argument).is_file() && is_file(file) => (file, Some(id)),
+        _ => (argument, None),
+    };
+    if !is_file(file) {
         return find(argument).cloned();
     }
-    let mut devices = read_device_file(path)?.devices;
-    match (devices.pop(), devices.len()) {
-        (Some(device), 0) => Ok(device),
-        (_, others) => Err(DeviceError::Several { file: argument.to_owned(), count: others + 1 }),
+    let mut devices = read_device_file(Path::new(file))?.devices;
+    let ids = || devices.iter().map(|device| device.id.clone()).collect();
+    match id {
+        Some(id) => match devices.iter().position(|device| device.id == id) {
+            Some(at) => Ok(devices.swap_remove(at)),
+            None => Err(DeviceError::NotInFile { file: file.into(), id: id.into(), ids: ids() }),
+        },
+        None if devices.len() > 1 => Err(DeviceError::Several { file: file.into(), ids: ids() }),
+        None => devices.pop().ok_or_else(|| DeviceError::Empty(file.into())),
     }
 }
 

@@ -85,6 +85,7 @@ pub fn validate(
         metrics,
         engines: Vec::new(),
         devices: Vec::new(),
+        undated: Vec::new(),
         cases: found,
         left_out: Vec::new(),
         warnings,

@@ -123,6 +123,7 @@ pub fn predict(
             interval_groups: interval_groups(predictor, workload),
             extrapolation,
             nearest_devices: Vec::new(),
+            data_sheet: None,
         },
         baselines: BTreeMap::new(),
         verify: verify(model, workload, asked, calibration),

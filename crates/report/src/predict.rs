@@ -216,7 +216,7 @@ fn warnings(p: &Prediction) -> impl Iterator<Item = &String> {
 
 /// Whether nothing was run on the device itself.
 fn is_from_sheet(p: &Prediction) -> bool {
-    p.basis.tier >= Tier::SameDeviceClass
+    p.basis.tier >= Tier::MeasuredRows
 }
 
 /// `2 threads`, or the backend of a graphics processor.
@@ -273,7 +273,13 @@ fn card(p: &Prediction) -> Sheet {
         sheet.row([format!("energy ({})", energy.source), point, interval]);
         if let Some(idle_w) = energy.idle_w {
             let idle_w = units::significant(idle_w, 3);
-            sheet.note(format!("Energy is of the request, above the {idle_w} W of idling."));
+            sheet.note(match energy.idle_guessed {
+                true => format!(
+                    "Energy is of the request, above idling: {idle_w} W, guessed from devices of \
+                     its kind."
+                ),
+                false => format!("Energy is of the request, above the {idle_w} W of idling."),
+            });
         }
     }
     if let Some(level) = level(p) {
@@ -340,7 +346,9 @@ fn room_notes(sheet: &mut Sheet, p: &Prediction) {
             Some(MemoryVerdict::SwapRisk) => "Fits narrowly, at the risk of swapping",
             _ => "Fits",
         };
-        let context = memory.largest_context.map_or_else(String::new, |tokens| {
+        // None where the request alone is beyond the model's context, which a warning says.
+        let context = memory.largest_context.filter(|tokens| *tokens > 0);
+        let context = context.map_or_else(String::new, |tokens| {
             format!(", enough for a context of {tokens} tokens")
         });
         sheet.note(format!("{how}: {room}{context}."));
@@ -461,6 +469,7 @@ fn nearest(kernel: &NearestKernel) -> String {
 fn basis_sheet(p: &Prediction) -> Sheet {
     let mut sheet = Sheet::new("", &[]);
     sheet.note(format!("basis: {}", basis(p)));
+    sheet.notes.extend(build(p));
     if !p.basis.nearest_devices.is_empty() {
         sheet.note(format!("most like it: {}", listed(&p.basis.nearest_devices)));
     }
@@ -484,10 +493,37 @@ fn basis_sheet(p: &Prediction) -> Sheet {
 fn basis(p: &Prediction) -> String {
     let tier = tier(p.basis.tier);
     match &p.basis.calibration {
-        Some(id) if is_from_sheet(p) => format!("{tier} · model of many devices {id}"),
+        Some(id) if is_from_sheet(p) => {
+            let rows = own_rows(p).map_or_else(String::new, |rows| format!(" ({rows})"));
+            format!("{tier}{rows} · model of many devices {id}")
+        }
         Some(id) => format!("{tier} · calibration {id}"),
         None => tier.to_owned(),
     }
+}
+
+/// Measured rows of the device itself: `2 given, 15 known`.
+fn own_rows(p: &Prediction) -> Option<String> {
+    let sheet = p.basis.data_sheet.as_ref()?;
+    let parts: Vec<String> = [(sheet.observed_rows, "given"), (sheet.known_rows, "known")]
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| format!("{n} {what}"))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Which build of the engine the times are of, where nothing was run.
+fn build(p: &Prediction) -> Option<String> {
+    let sheet = p.basis.data_sheet.as_ref()?;
+    let month = sheet.engine_date.as_ref()?;
+    let fused = match sheet.flash_attention {
+        Some(true) => ", flash attention on",
+        Some(false) => ", flash attention off",
+        None => "",
+    };
+    let how = if sheet.engine_date_assumed { " (assumed; --engine-date)" } else { "" };
+    Some(format!("times are of {} as it was in {month}{fused}{how}", p.device.engine))
 }
 
 /// `roofline: prefill 812 ms, decode 47.1 ms`.
@@ -513,6 +549,7 @@ fn tier(tier: Tier) -> &'static str {
         Tier::SameShapes => "the same operation shapes were measured",
         Tier::SameQuantization => "the same kernels were measured on other shapes",
         Tier::SiblingQuantization => "a kernel is borrowed from a related quantization",
+        Tier::MeasuredRows => "measured rows of this device",
         Tier::SameDeviceClass => "another device of the same class was measured",
         Tier::SpecSheet => "specification sheet only",
     }
@@ -522,6 +559,41 @@ fn tier(tier: Tier) -> &'static str {
 mod tests {
     use super::*;
     use crate::testing::prediction;
+
+    #[test]
+    fn a_data_sheet_says_which_build_and_whose_rows() {
+        let mut p = prediction();
+        p.basis.tier = Tier::MeasuredRows;
+        p.basis.calibration = Some("cross-device".into());
+        p.basis.data_sheet = Some(foretoken_spec::DataSheetBasis {
+            engine_date: Some("2025-03".into()),
+            engine_date_assumed: true,
+            observed_rows: 2,
+            known_rows: 5,
+            ..Default::default()
+        });
+        let notes = basis_sheet(&p).notes.join("\n");
+        let rows = "basis: measured rows of this device (2 given, 5 known) · model of many devices";
+        assert!(notes.starts_with(rows), "{notes}");
+        assert!(notes.contains("as it was in 2025-03 (assumed; --engine-date)"), "{notes}");
+    }
+
+    #[test]
+    fn an_idle_power_that_is_guessed_says_so() {
+        let mut p = prediction();
+        p.energy_j = Some(foretoken_spec::EnergyPrediction {
+            estimate: p.ttft_ms.unwrap(),
+            source: "estimated from catalogue power".into(),
+            prefill: None,
+            per_token: None,
+            with_idle: None,
+            idle_w: Some(27.0),
+            idle_guessed: true,
+            battery_share: None,
+        });
+        let notes = card(&p).notes.join("\n");
+        assert!(notes.contains("27.0 W, guessed from devices of its kind"), "{notes}");
+    }
 
     #[test]
     fn only_this_machines_memory_is_called_free() {

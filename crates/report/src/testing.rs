@@ -194,6 +194,7 @@ pub fn prediction() -> Prediction {
             calibration: Some("test-cpu-2c-candle".into()),
             extrapolation: vec!["prompt_tokens 512 is above the measured 256".into()],
             nearest_devices: Vec::new(),
+            data_sheet: None,
         },
         baselines: BTreeMap::new(),
         verify: "foretoken measure tinyllama-1.1b --quant Q4_K_M --prompt 512 --gen 128".into(),
@@ -348,6 +349,7 @@ pub fn validation() -> ValidationReport {
         engines: vec![],
         devices: vec![],
         left_out: vec![],
+        undated: Vec::new(),
         cases: vec![ValidationCase {
             hold_out: HoldOut::Model,
             group: None,

@@ -14,7 +14,8 @@ const WORST_CASES: usize = 10;
 
 impl Report for ValidationReport {
     fn sheets(&self) -> Vec<Sheet> {
-        let mut sheets = vec![error_sheet(self), metric_sheet(self), baseline_sheet(self)];
+        let mut sheets =
+            vec![error_sheet(self), metric_sheet(self), undated_sheet(self), baseline_sheet(self)];
         sheets.retain(|sheet| !sheet.rows.is_empty());
         if !self.cases.is_empty() {
             sheets.push(worst_sheet(&self.cases));
@@ -209,6 +210,27 @@ fn baseline_sheet(report: &ValidationReport) -> Sheet {
     let partial = |group: &GroupError| group.baselines.values().any(|b| b.n < group.n);
     if report.groups.iter().any(partial) {
         sheet.note("* this baseline could not answer every case.");
+    }
+    sheet
+}
+
+/// What a user gets who does not tell how old the engine's build is.
+fn undated_sheet(report: &ValidationReport) -> Sheet {
+    let headers =
+        ["held out", "phase", ">n", ">MdAPE", ">bias", ">coverage", ">date told: MdAPE", ">bias"];
+    let mut sheet =
+        Sheet::new("from the data sheet alone, the date of the build not told", &headers);
+    for e in &report.undated {
+        sheet.row([
+            e.group.as_ref().map_or_else(|| "device".into(), |group| format!("device ({group})")),
+            e.phase.name().into(),
+            e.n.to_string(),
+            units::percent(e.mdape),
+            units::signed_percent(e.bias),
+            units::percent(e.coverage),
+            units::percent(e.mdape_dated),
+            units::signed_percent(e.bias_dated),
+        ]);
     }
     sheet
 }

@@ -131,6 +131,9 @@ pub struct EnergyPrediction {
     /// That power.
     #[serde(default)]
     pub idle_w: Option<f64>,
+    /// Whether that power is a guess from devices of its kind: no data sheet tells it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idle_guessed: bool,
     /// Share of a full battery that the request takes, idle power included, where the device has
     /// one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

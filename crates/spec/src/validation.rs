@@ -67,6 +67,10 @@ pub struct ValidationReport {
     /// phase, with what an error may come from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceError>,
+    /// Held-out devices from their data sheets alone, as a user asks who tells no date of the build:
+    /// one row per kind and backend, and phase; all of them first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undated: Vec<UndatedError>,
     /// Every case.
     pub cases: Vec<ValidationCase>,
     /// Rows of the data that were not judged, by reason.
@@ -119,6 +123,28 @@ pub struct DeviceError {
     pub nearest: Option<String>,
     /// How far that is: 0 the same as far as a data sheet tells, 1 nothing in common but physics.
     pub distance: Option<f64>,
+}
+
+/// Error on held-out devices where the date of the engine's build is assumed, not told. The cases
+/// are those of [`GroupError`] without rows, where the date is told as far as the row has one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct UndatedError {
+    /// Kind and backend; `null` for all.
+    pub group: Option<String>,
+    /// Phase.
+    pub phase: Phase,
+    /// Cases.
+    pub n: u32,
+    /// Median absolute percentage error, as a fraction.
+    pub mdape: f64,
+    /// Median signed error: negative where the prediction is too fast.
+    pub bias: f64,
+    /// Share of the cases inside their interval.
+    pub coverage: f64,
+    /// `mdape` where the date is told.
+    pub mdape_dated: f64,
+    /// `bias` where the date is told.
+    pub bias_dated: f64,
 }
 
 /// Error of one kind of hold-out in one phase.

@@ -1,7 +1,7 @@
 //! What the model uses of a device: the figures of the processor that a backend computes with.
 
 use foretoken_devices::derive::cpu_peaks;
-use foretoken_devices::peaks;
+use foretoken_devices::{NEEDS_CORES, NEEDS_PEAK, peaks};
 use foretoken_spec::{DeviceBackend, DeviceClass, DeviceKind, DeviceSpec};
 use serde::{Deserialize, Serialize};
 
@@ -114,7 +114,7 @@ impl Machine {
         let ratio = matrix_ratio(&generation);
         let fp32 = positive(found.fp32)
             .or_else(|| matrix.map(|m| m / ratio))
-            .ok_or_else(|| missing("peak_fp32_tflops or peak_fp16_tflops"))?;
+            .ok_or_else(|| missing(NEEDS_PEAK))?;
         let bandwidth =
             positive(spec.mem_bandwidth_gbps).ok_or_else(|| missing("mem_bandwidth_gbps"))?;
         Ok(Self {
@@ -136,14 +136,12 @@ impl Machine {
     }
 
     fn cpu(spec: &DeviceSpec) -> Result<Self, TransferError> {
-        let isa = words_of(&[&spec.isa, &Some(spec.name.clone()), &Some(spec.id.clone())]);
+        let isa = cpu_words(spec);
         let cluster = spec.clusters.first().map(|c| c.core.to_lowercase());
         let maker = cpu_maker(cluster.as_deref(), &isa);
         let dots = dots(&isa, maker);
-        let cores = fast_cores(spec, dots, maker).ok_or_else(|| TransferError::Missing {
-            device: spec.id.clone(),
-            what: "clusters, or cores such as `4x Cortex-A76 2.4GHz`",
-        })?;
+        let cores = fast_cores(spec, dots, maker)
+            .ok_or_else(|| TransferError::Missing { device: spec.id.clone(), what: NEEDS_CORES })?;
         let fp32 = cores.count * cores.clock_ghz * cores.per_cycle / 1e3;
         Ok(Self {
             id: spec.id.clone(),
@@ -185,6 +183,56 @@ impl Machine {
             && bandwidths
             && near(self.fp32_tflops, other.fp32_tflops, 0.15)
     }
+}
+
+/// The words that tell what the cores are. Where no instruction set is told, the cores' own names
+/// have to do.
+fn cpu_words(spec: &DeviceSpec) -> String {
+    let (name, id) = (Some(spec.name.clone()), Some(spec.id.clone()));
+    match &spec.isa {
+        Some(_) => words_of(&[&spec.isa, &name, &id]),
+        None => words_of(&[&spec.cores, &name, &id]),
+    }
+}
+
+/// What a data sheet leaves open that the model of its processor needs, each as a sentence that says
+/// what is taken in its place.
+pub(crate) fn assumptions(spec: &DeviceSpec, backend: DeviceBackend) -> Vec<String> {
+    let mut assumed = Vec::new();
+    match Processor::of(backend) {
+        Some(Processor::Cpu) if spec.isa.is_none() => {
+            let words = cpu_words(spec);
+            let maker = cpu_maker(None, &words);
+            let taken = match dots(&words, maker) {
+                Dots::Scalar => "no vectors",
+                Dots::None => "vectors without 8-bit dot products",
+                Dots::Avx2 => "AVX2",
+                Dots::Dot => "8-bit dot products",
+                Dots::Matrix => "small 8-bit matrix products",
+                Dots::Tiles => "AMX",
+            };
+            assumed.push(format!(
+                "the data sheet has neither `isa` nor clusters of cores that are known: {taken} of \
+                 an {maker} core assumed"
+            ));
+        }
+        Some(Processor::Gpu) => {
+            let isa = words_of(&[&spec.isa, &spec.cores, &Some(spec.name.clone())]);
+            if gpu_generation(&isa, backend).1 == "unknown" {
+                assumed.push(
+                    "the data sheet tells no architecture (`isa`, such as sm_89 or gfx1100): an \
+                     unknown one assumed"
+                        .to_owned(),
+                );
+            }
+        }
+        _ => {}
+    }
+    let has_clock = || spec.cores.as_deref().is_some_and(|c| clock(&c.to_lowercase()).is_some());
+    if Processor::of(backend) == Some(Processor::Cpu) && spec.clusters.is_empty() && !has_clock() {
+        assumed.push(format!("the data sheet tells no clock: {USUAL_CLOCK_GHZ} GHz assumed"));
+    }
+    assumed
 }
 
 fn positive(value: Option<f64>) -> Option<f64> {
@@ -454,5 +502,26 @@ mod tests {
         let error = Machine::new(&bare, DeviceBackend::Cpu).unwrap_err().to_string();
         assert!(error.contains("clusters"), "{error}");
         assert!(Machine::new(&bare, DeviceBackend::Npu).is_err());
+    }
+
+    #[test]
+    fn what_is_assumed_is_said() {
+        let read = |more: &str| {
+            let text = format!("id = \"x\"\nkind = \"cpu\"\nmem_bandwidth_gbps = 51.2\n{more}\n");
+            read_devices(&text, FileFormat::Toml, "x.toml").unwrap().devices.remove(0)
+        };
+        let assumed = |more: &str| assumptions(&read(more), DeviceBackend::Cpu);
+        // Words that name known cores are as good as clusters.
+        let words = read("peak_fp32_tflops = 0.768\ncores = \"8x zen3 @ 3.0 GHz\"");
+        let clusters = read("clusters = [{ core = \"zen3\", count = 8, clock_ghz = 3.0 }]");
+        let machine = |spec: &DeviceSpec| Machine::new(spec, DeviceBackend::Cpu).unwrap();
+        assert_eq!(machine(&words), machine(&clusters));
+        assert_eq!(assumptions(&words, DeviceBackend::Cpu), Vec::<String>::new());
+        let some = assumed("cores = \"8x Secret\"");
+        assert!(some[0].contains("`isa`") && some[1].contains("3 GHz assumed"), "{some:?}");
+        assert_eq!(some.len(), 2);
+        assert_eq!(assumed("cores = \"8x Secret 3.1 GHz\"\nisa = \"avx2\"").len(), 0);
+        let card = DeviceSpec::named("y", "Y", DeviceKind::Gpu);
+        assert_eq!(assumptions(&card, DeviceBackend::Vulkan).len(), 1);
     }
 }

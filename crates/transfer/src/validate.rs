@@ -14,9 +14,10 @@ use crate::baselines::Baselines;
 use crate::by_device::{device_errors, repeats};
 use crate::by_group::{engine_groups, groups};
 use crate::machine::Machine;
-use crate::model::{CrossDevice, DevicePredictor, Prepared, Transfer, reasons};
+use crate::model::{CrossDevice, DevicePredictor, Prepared, Transfer, n_rows, reasons};
 use crate::rows::{Observation, Store, thin};
 use crate::task::tag;
+use crate::undated::{ask_undated, undated_errors};
 
 /// Rows of the held-out device that are given.
 pub(crate) const GIVEN: [usize; 4] = [0, 1, 3, 5];
@@ -59,6 +60,7 @@ pub fn validate(
     }
     let noise = repeats(store);
     let mut judged = Vec::new();
+    let mut undated = Vec::new();
     let mut refused: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     let mut by_machine: BTreeMap<usize, Vec<&Observation>> = BTreeMap::new();
     for o in &observations {
@@ -81,6 +83,7 @@ pub fn validate(
             }
             if !rows.is_empty() {
                 judge(&out, machine, phase, &rows, &mut judged)?;
+                undated.extend(ask_undated(&out, machine, phase, &rows)?);
             }
         }
     }
@@ -97,7 +100,7 @@ pub fn validate(
         .map(|(reason, rows)| LeftOutRows { reason: reason.clone(), rows: *rows })
         .collect();
     for LeftOutRows { reason, rows } in &left_out {
-        warnings.push(format!("{rows} rows left out: {reason}"));
+        warnings.push(format!("{} left out: {reason}", n_rows(*rows)));
     }
     if judged.is_empty() {
         return Err(TransferError::Empty(warnings.join("; ")));
@@ -110,6 +113,7 @@ pub fn validate(
         metrics: Vec::new(),
         engines: engine_groups(&judged, &noise),
         devices: device_errors(&judged, &noise),
+        undated: undated_errors(&undated),
         cases: judged.into_iter().map(|j| j.case).collect(),
         left_out,
         warnings,
@@ -191,7 +195,7 @@ fn case(
         upper_ms: answer.ms.upper,
         error: answer.ms.point / o.ms() - 1.0,
         noise: None,
-        tier: if given > 0 { Tier::SameDeviceClass } else { answer.tier },
+        tier: if given > 0 { Tier::MeasuredRows } else { answer.tier },
         extrapolation: if far { vec!["no known device is near".into()] } else { Vec::new() },
         reason: format!("{}{threads}; near it: {}", o.setup.engine, named.join(", ")),
         baselines: baselines

@@ -3,7 +3,7 @@
 use foretoken_spec::{Estimate, MemoryVerdict, Prediction};
 
 use super::{
-    basis, by_sentence, is_one_device, listed, name, runs_on, tokens_per_second, warnings,
+    basis, build, by_sentence, is_one_device, listed, name, runs_on, tokens_per_second, warnings,
 };
 use crate::{Sheet, units};
 
@@ -170,6 +170,13 @@ fn fits(p: &Prediction) -> &'static str {
 fn notes(predictions: &[Prediction]) -> Vec<String> {
     let is_one_device = is_one_device(predictions);
     let mut notes = bases(predictions);
+    let mut builds: Vec<String> = Vec::new();
+    for build in predictions.iter().filter_map(build) {
+        if !builds.contains(&build) {
+            builds.push(build);
+        }
+    }
+    notes.extend(builds);
     let outside: Vec<&Prediction> =
         predictions.iter().filter(|p| !p.basis.extrapolation.is_empty()).collect();
     match outside.as_slice() {

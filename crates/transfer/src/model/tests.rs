@@ -96,7 +96,7 @@ fn rows_of_the_device_pull_and_narrow() {
     assert!(blind < -0.2 && seen.abs() < 0.1, "{blind} {seen}");
     let width = |t: &Transfer| (t.ms.upper - t.ms.lower) / t.ms.point;
     assert!(width(&after) < width(&before), "{} {}", width(&after), width(&before));
-    assert_eq!((after.tier, after.observed), (Tier::SameDeviceClass, 3));
+    assert_eq!((after.tier, after.observed), (Tier::MeasuredRows, 3));
 }
 
 #[test]
@@ -152,4 +152,50 @@ fn a_file_gives_back_what_was_written_and_refuses_what_is_damaged() {
 #[test]
 fn fitting_is_deterministic() {
     assert_eq!(planted().to_json().unwrap(), planted().to_json().unwrap());
+}
+
+/// Ten cards measured in 2024 and 2025, a third faster every year; nothing is known of 2026.
+fn ageing() -> CrossDevice {
+    let mut store = Store::default();
+    for i in 0..10_u32 {
+        let spec = card(&format!("card-{i}"), 0.3 * 1.25_f64.powi(i as i32));
+        store.machines.push(Machine::new(&spec, DeviceBackend::Cuda).unwrap());
+        for billions in [1.0, 8.0, 14.0] {
+            let year = 2024.0 + f64::from(i % 5) / 4.0;
+            let (model, work) = (model(billions), Work::decode(64.0));
+            let factor = 2.0 * (-0.33 * (year - 2024.0)).exp();
+            store.observations.push(Observation {
+                machine: i as usize,
+                setup: Setup { year: Some(year), ..setup() },
+                seconds_per_token: seconds(&spec, &model, &work, factor),
+                model,
+                work,
+                rounding: 0.0,
+                source: "poster".into(),
+                rows: 1,
+            });
+        }
+    }
+    CrossDevice::fit(&store, vec!["planted".into()], "0").unwrap()
+}
+
+#[test]
+fn nothing_is_extrapolated_in_time() {
+    let fitted = ageing();
+    let spec = card("new", 1.1);
+    let work = Work::decode(64.0);
+    let ask = |year| {
+        let setup = Setup { year, ..setup() };
+        fitted.predict(&spec, &setup, &model(7.0), &work).unwrap()
+    };
+    // Newest rows of the devices: 2024, 2024.25 … 2025, two each; three quarters up lies 2024.75.
+    let assumed = ask(None);
+    let build = assumed.build.unwrap();
+    assert!((build.year - 2024.75).abs() < 0.05 && !build.is_told, "{build:?}");
+    let truth = 1e3 * seconds(&spec, &model(7.0), &work, 2.0 * (-0.33_f64 * 0.75).exp());
+    assert!((assumed.ms.point / truth - 1.0).abs() < 0.08, "{} {truth}", assumed.ms.point);
+    let (newest, beyond) = (ask(Some(2025.0)), ask(Some(2026.5)));
+    assert_eq!(newest.ms, beyond.ms);
+    assert_eq!(beyond.build.unwrap().outside, Some(2026.5));
+    assert!(ask(Some(2024.0)).ms.point > 1.1 * newest.ms.point, "older builds are slower");
 }
