@@ -231,14 +231,19 @@ fn gpu_generation(words: &str, backend: DeviceBackend) -> (&'static str, String)
         };
         return ("amd", family);
     }
-    if backend == DeviceBackend::Metal || words.contains("apple") {
-        let is_new = words.contains("apple10") || words.contains("neural accelerator");
+    if backend == DeviceBackend::Metal || starting("apple").is_some() {
+        let is_new = starting("apple10").is_some() || words.contains("neural accelerator");
         return ("apple", if is_new { "apple-gpu10" } else { "apple-gpu" }.into());
     }
-    if words.contains("xe") || words.contains("arc") || words.contains("intel") {
-        let families = [("xe2", "xe2"), ("xe-hpg", "xe-hpg"), ("xe-lp", "xe-lp")];
-        let found = families.iter().find(|(word, _)| words.contains(word));
-        return ("intel", found.map_or("xe", |(_, family)| family).into());
+    // Whole words: `aarch64` is no Arc.
+    let is_intel =
+        |word: &str| ["xe", "arc", "intel", "iris"].contains(&word) || word.starts_with("xe-");
+    if words.split(|c: char| !c.is_alphanumeric() && c != '-').any(is_intel)
+        || starting("xe2").is_some()
+    {
+        let families = ["xe2", "xe-hpg", "xe-lp"];
+        let found = families.into_iter().find(|family| starting(family).is_some());
+        return ("intel", found.unwrap_or("xe").into());
     }
     let makers = ["adreno", "mali", "immortalis", "nvidia", "amd", "radeon"];
     let maker = makers.into_iter().find(|maker| words.contains(maker)).unwrap_or("unknown");
@@ -352,6 +357,8 @@ fn usual_per_cycle(dots: Dots, maker: &str) -> f64 {
     }
 }
 
+/// More cores of one type than this are a slip of the pen.
+const MOST_CORES: f64 = 4096.0;
 /// Clock where none is told, GHz.
 const USUAL_CLOCK_GHZ: f64 = 3.0;
 
@@ -366,6 +373,9 @@ fn cores_in_words(text: &str, usual: f64) -> Vec<Cores> {
         let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
         let rest = part[digits.len()..].trim_start();
         let Ok(count) = digits.parse::<f64>() else { continue };
+        if count > MOST_CORES {
+            continue;
+        }
         let is_little = ["e", "lpe", "x a5", "x cortex-a5"].iter().any(|w| rest.starts_with(w))
             && !rest.starts_with("ex");
         if rest.contains("gpu") || rest.contains(" sm") || rest.contains(" cu") || count < 1.0 {
@@ -444,6 +454,25 @@ mod tests {
         assert!((machines[2].clock_ghz - (0.9 + 3.36)).abs() < 1e-9);
         assert_eq!((machines[3].cores, machines[3].dots), (2.0, Dots::Tiles));
         assert!(machines[3].is_rented);
+    }
+
+    #[test]
+    fn makers_are_told_by_whole_words() {
+        let of = |words: &str| gpu_generation(words, DeviceBackend::Vulkan);
+        assert_eq!(of("aarch64 armv8.2 adreno 740").0, "adreno");
+        assert_eq!(of("aarch64 search").0, "unknown");
+        assert_eq!(of("deluxe pineapple mali-g710").0, "mali");
+        assert_eq!(of("intel(r) arc(tm) a770"), ("intel", "xe".into()));
+        assert_eq!(of("xe-hpg arc a770"), ("intel", "xe-hpg".into()));
+        assert_eq!(of("8 xe2"), ("intel", "xe2".into()));
+        assert_eq!(of("iris xe-lp"), ("intel", "xe-lp".into()));
+        assert_eq!(of("armv8.5 / apple7"), ("apple", "apple-gpu".into()));
+    }
+
+    #[test]
+    fn cores_beyond_reason_are_not_believed() {
+        assert_eq!(cores_in_words("100000000000000000000x Cortex-A76 2.4GHz", 16.0), []);
+        assert_eq!(cores_in_words("192x AmpereOne 3.2GHz", 16.0)[0].count, 192.0);
     }
 
     #[test]
