@@ -15,12 +15,16 @@ const FEWEST_PROMPT_TOKENS: u32 = 16;
 /// Tokens of a prompt and of an answer where the source does not tell.
 const USUAL_PROMPT: u32 = 512;
 const USUAL_ANSWER: f64 = 128.0;
-/// Flags of the store that mark another regime, or an engine that is not told.
-const LEFT_OUT_FLAGS: [(&str, &str); 4] = [
+/// Flags that mark another regime, an engine that is not told, or more than one processor: those of
+/// the store, and those that an import sets.
+const LEFT_OUT_FLAGS: [(&str, &str); 7] = [
     ("small_batch", "passes of a few tokens: another regime"),
     ("runtime_unknown", "the engine is not told"),
     ("end_to_end", "timed by a server from request to answer: more than the passes"),
     ("egpu_pcie_x1", "a graphics card behind one PCIe lane of a board"),
+    ("gpu_layers_limited", "some layers are on the processor, the others on the graphics card"),
+    ("several_gpus", "several graphics cards share the work"),
+    ("kv_on_cpu", "the cache is in the processor's memory, not the graphics card's"),
 ];
 
 /// One measured configuration of one device.
@@ -298,9 +302,14 @@ mod tests {
         let stranger = SpeedRow { device_id: "nobody-knows".into(), ..good.clone() };
         let nameless = SpeedRow { flags: vec!["runtime_unknown".into()], ..good.clone() };
         let npu = SpeedRow { backend: "npu".into(), ..good.clone() };
-        let store = join(&[good, small, marked, stranger, nameless, npu]);
+        let flagged = |flag: &str| SpeedRow { flags: vec![flag.into()], ..good.clone() };
+        let split = ["gpu_layers_limited", "several_gpus", "kv_on_cpu"].map(flagged);
+        let mut rows = vec![good, small, marked, stranger, nameless, npu];
+        rows.extend(split);
+        let store = join(&rows);
         assert_eq!(store.observations.len(), 1);
-        assert_eq!(store.left_out.values().sum::<u32>(), 5);
+        assert_eq!(store.left_out.values().sum::<u32>(), 8);
+        assert_eq!(store.left_out["several graphics cards share the work"], 1);
         assert!(store.left_out.contains_key("device `nobody-knows` has no data sheet"));
     }
 
