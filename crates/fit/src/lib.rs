@@ -19,6 +19,8 @@ mod loading;
 mod rows;
 mod solver;
 mod terms;
+#[cfg(test)]
+mod testing;
 mod validate;
 
 pub use calibrate::{FitInput, fit, fit_kernels};
