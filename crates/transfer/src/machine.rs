@@ -71,6 +71,9 @@ pub struct Machine {
     pub maker: String,
     /// Generation: instruction set or architecture.
     pub generation: String,
+    /// Piece of silicon, where the data sheet names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub die: Option<String>,
     /// Memory bandwidth of the data sheet, 10⁹ bytes per second; none is known of a rented part.
     pub bandwidth_gbps: Option<f64>,
     /// f32 arithmetic, TFLOP/s; of the fast cores together.
@@ -123,6 +126,7 @@ impl Machine {
             processor: Processor::Gpu,
             maker: maker.into(),
             generation,
+            die: spec.die.clone(),
             bandwidth_gbps: Some(bandwidth),
             fp32_tflops: fp32,
             matrix_tflops: matrix.unwrap_or(fp32 * ratio).max(fp32),
@@ -151,6 +155,7 @@ impl Machine {
             processor: Processor::Cpu,
             maker: maker.into(),
             generation: format!("{maker}-{dots:?}").to_lowercase(),
+            die: spec.die.clone(),
             bandwidth_gbps: positive(spec.mem_bandwidth_gbps),
             fp32_tflops: fp32,
             matrix_tflops: fp32,
@@ -170,10 +175,14 @@ impl Machine {
         1e3 * self.fp32_tflops / (self.cores * self.clock_ghz)
     }
 
-    /// Whether another entry is likely the same chip: generation, bandwidth and arithmetic agree
-    /// within what memory sizes, power limits and neighbouring models differ by. Such a twin is
-    /// left out together with its device, for it would give it away.
+    /// Whether another entry is likely the same chip: their data sheets name one die, whose bins
+    /// differ by a quarter in their units; or generation, bandwidth and arithmetic agree within
+    /// what memory sizes, power limits and neighbouring models differ by. Such a twin is left out
+    /// together with its device, for it would give it away.
     pub fn is_twin(&self, other: &Self) -> bool {
+        if self.processor == other.processor && self.die.is_some() && self.die == other.die {
+            return true;
+        }
         let near = |a: f64, b: f64, share: f64| (a / b).ln().abs() <= share;
         let bandwidths = match (self.bandwidth_gbps, other.bandwidth_gbps) {
             (Some(a), Some(b)) => near(a, b, 0.1),
@@ -420,6 +429,31 @@ mod tests {
         assert!((pi.bandwidth_gbps.unwrap() - 17.1).abs() < 0.1);
         assert!(pi.is_twin(&cpu("raspberry-pi-5-16gb")));
         assert!(!pi.is_twin(&cpu("raspberry-pi-4-8gb")));
+    }
+
+    #[test]
+    fn bins_of_one_die_are_twins() {
+        let gpu = |id: &str, backend| Machine::new(find(id).unwrap(), backend).unwrap();
+        for (one, other, backend) in [
+            ("apple-m1-pro-gpu14", "apple-m1-pro-gpu16", DeviceBackend::Metal),
+            ("apple-m2-gpu8", "apple-m2-gpu10", DeviceBackend::Metal),
+            ("apple-m2-pro-gpu16", "apple-m2-pro-gpu19", DeviceBackend::Metal),
+            ("apple-m2-max-gpu30", "apple-m2-max-gpu38", DeviceBackend::Metal),
+            ("apple-m2-ultra-gpu60", "apple-m2-ultra-gpu76", DeviceBackend::Metal),
+            ("l40s", "rtx-4090", DeviceBackend::Cuda),
+            ("radeon-pro-w7900", "rx-7900-xtx", DeviceBackend::Rocm),
+        ] {
+            let (one, other) = (gpu(one, backend), gpu(other, backend));
+            assert!(one.is_twin(&other) && other.is_twin(&one), "{one:?} {other:?}");
+        }
+        // What their figures alone would not tell.
+        let (small, large) = ("apple-m2-max-gpu30", "apple-m2-max-gpu38");
+        let small = Machine { die: None, ..gpu(small, DeviceBackend::Metal) };
+        assert!(!small.is_twin(&gpu(large, DeviceBackend::Metal)));
+        let (small, large) = ("rtx-4080", "rtx-4090");
+        assert!(!gpu(small, DeviceBackend::Cuda).is_twin(&gpu(large, DeviceBackend::Cuda)));
+        // Cores and graphics of one die are other machines.
+        assert!(!cpu("apple-m2-max-cpu").is_twin(&gpu("apple-m2-max-gpu38", DeviceBackend::Metal)));
     }
 
     #[test]
