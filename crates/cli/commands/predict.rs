@@ -13,7 +13,7 @@ use foretoken_runner::{
     threads_in_effect,
 };
 use foretoken_spec::{
-    Backend, Calibration, DeviceBackend, DeviceInfo, Estimate, ModelSource, ModelSpec, Prediction,
+    AvailableMemory, Backend, Calibration, DeviceBackend, DeviceInfo, Estimate, ModelSource, ModelSpec, Prediction,
     QuantScheme, Workload,
 };
 
@@ -63,6 +63,8 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
         };
         let mut prediction = predict(&predictor, model, &workload, &asked)?;
         require_finite(&prediction, &stored)?;
+        prediction.memory.available_is =
+            Some(if here { AvailableMemory::Free } else { AvailableMemory::Installed });
         if prediction.memory.fits == Some(false) {
             prediction.memory.fitting_quants =
                 fitting_quants(model, predictor.engine(), &workload, &asked);

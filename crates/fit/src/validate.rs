@@ -81,7 +81,10 @@ pub fn validate(
         device: by_setup.keys().cloned().collect::<Vec<_>>().join("; "),
         groups,
         metrics,
+        engines: Vec::new(),
+        devices: Vec::new(),
         cases: found,
+        left_out: Vec::new(),
         warnings,
     })
 }
@@ -231,6 +234,8 @@ fn predict_case(
         group: None,
         held_out: group.to_owned(),
         rows: 0,
+        engine: None,
+        threads: None,
         model: case.model.name.clone(),
         quant: case.model.quant.clone(),
         phase: observed.phase,
@@ -322,6 +327,9 @@ fn group_error(
     Some(GroupError {
         hold_out,
         group,
+        kind: None,
+        backend: None,
+        engine: None,
         rows: 0,
         phase,
         n: summary.n as u32,

@@ -1,10 +1,14 @@
 //! Predictions: a card for one, a comparison for several.
 
 use foretoken_spec::{
-    BaselineTimes, Bound, DeviceBackend, Estimate, MemoryPrediction, MemoryVerdict, NearestKernel,
+    AvailableMemory, BaselineTimes, Bound, DeviceBackend, Estimate, MemoryPrediction, MemoryVerdict, NearestKernel,
     OpPrediction, OpTerm, Phase, Prediction, Tier,
 };
 use serde::{Serialize, Serializer};
+
+mod comparison;
+
+use comparison::comparison;
 
 use crate::sheet::cell;
 use crate::{Records, Report, Sheet, units};
@@ -34,7 +38,7 @@ impl Report for Predictions {
     fn sheets(&self) -> Vec<Sheet> {
         let [one] = self.predictions.as_slice() else {
             let mut sheets: Vec<Sheet> = refusals(&self.predictions).into_iter().collect();
-            sheets.push(comparison(&self.predictions));
+            sheets.extend(comparison(&self.predictions));
             if self.explain {
                 let sheets_of = |p| [op_sheet(p, usize::MAX), term_sheet(p)];
                 sheets.extend(self.predictions.iter().flat_map(sheets_of));
@@ -152,7 +156,7 @@ fn record(p: &Prediction) -> Vec<String> {
 fn refusals(predictions: &[Prediction]) -> Option<Sheet> {
     let reasons = predictions.iter().filter_map(|p| Some((p, p.cannot_run.clone()?)));
     let mut sheet = Sheet::new("", &[]);
-    for (names, reason) in by_sentence(reasons) {
+    for (names, reason) in by_sentence(predictions, reasons) {
         let of = if predictions.len() > 1 { format!("{names}: ") } else { String::new() };
         sheet.note(format!("cannot run: {of}{reason}"));
     }
@@ -165,17 +169,33 @@ fn refusals(predictions: &[Prediction]) -> Option<Sheet> {
 
 /// Sentences, each once with the models that it is about.
 fn by_sentence<'a>(
+    predictions: &[Prediction],
     sentences: impl Iterator<Item = (&'a Prediction, String)>,
 ) -> Vec<(String, String)> {
+    let is_one_device = is_one_device(predictions);
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     for (p, sentence) in sentences {
-        let name = format!("{} {}", p.model.name, p.quant);
+        let name = name(p, is_one_device);
         match groups.iter_mut().find(|(known, _)| *known == sentence) {
+            Some((_, names)) if names.contains(&name) => {}
             Some((_, names)) => names.push(name),
             None => groups.push((sentence, vec![name])),
         }
     }
     groups.into_iter().map(|(sentence, names)| (listed(&names), sentence)).collect()
+}
+
+/// Whether all predictions are of one device.
+fn is_one_device(predictions: &[Prediction]) -> bool {
+    predictions.windows(2).all(|pair| pair[0].device == pair[1].device)
+}
+
+/// `tinyllama-1.1b Q4_0`, and on what where there are several devices.
+fn name(p: &Prediction, is_one_device: bool) -> String {
+    match is_one_device {
+        true => format!("{} {}", p.model.name, p.quant),
+        false => format!("{} {} on {}", p.model.name, p.quant, p.device.id),
+    }
 }
 
 /// The first few names, and how many more there are.
@@ -297,43 +317,57 @@ fn memory_sheet(p: &Prediction) -> Sheet {
     ] {
         sheet.row([part.to_owned(), units::bytes(bytes)]);
     }
-    match (memory.fits, memory.available_bytes) {
-        // It does not run, so nothing has to fit.
-        (Some(_), Some(free)) if p.cannot_run.is_some() => {
-            sheet.note(format!("{} are free.", units::bytes(free)));
-        }
-        (Some(true), Some(free)) => {
-            let how = match memory.verdict {
-                Some(MemoryVerdict::SwapRisk) => "Fits narrowly, at the risk of swapping",
-                _ => "Fits",
-            };
-            let context = memory.largest_context.map_or_else(String::new, |tokens| {
-                format!(", enough for a context of {tokens} tokens")
-            });
-            sheet.note(format!("{how}: {} are free{context}.", units::bytes(free)));
-        }
-        (Some(false), Some(free)) => {
-            let missing = memory.peak_bytes.saturating_sub(free);
-            sheet.note(format!(
-                "Does not fit: {} are free, {} are missing.",
-                units::bytes(free),
-                units::bytes(missing)
-            ));
-            let context = memory.largest_context.filter(|tokens| *tokens > 0);
-            if let Some(tokens) = context {
-                sheet.note(format!("A context of {tokens} tokens would fit."));
-            }
-            if !memory.fitting_quants.is_empty() {
-                sheet.note(format!("Would fit: {}.", listed(&memory.fitting_quants)));
-            }
-        }
-        _ => {}
-    }
+    room_notes(&mut sheet, p);
     if let Some((first, more)) = p.memory_notes.split_first() {
         sheet.note(format!("Stored: {}; {first}", units::bytes(p.model.weight_bytes)));
         more.iter().for_each(|sentence| sheet.note(sentence));
     }
     sheet
+}
+
+/// Whether the peak fits, into what, and what would.
+fn room_notes(sheet: &mut Sheet, p: &Prediction) {
+    let memory = &p.memory;
+    let (Some(fits), Some(available)) = (memory.fits, memory.available_bytes) else { return };
+    let room = room(p, available);
+    // It does not run, so nothing has to fit.
+    if p.cannot_run.is_some() {
+        sheet.note(format!("{room}."));
+        return;
+    }
+    if fits {
+        let how = match memory.verdict {
+            Some(MemoryVerdict::SwapRisk) => "Fits narrowly, at the risk of swapping",
+            _ => "Fits",
+        };
+        let context = memory.largest_context.map_or_else(String::new, |tokens| {
+            format!(", enough for a context of {tokens} tokens")
+        });
+        sheet.note(format!("{how}: {room}{context}."));
+        return;
+    }
+    let missing = units::bytes(memory.peak_bytes.saturating_sub(available));
+    sheet.note(format!("Does not fit: {room}, {missing} are missing."));
+    if let Some(tokens) = memory.largest_context.filter(|tokens| *tokens > 0) {
+        sheet.note(format!("A context of {tokens} tokens would fit."));
+    }
+    if !memory.fitting_quants.is_empty() {
+        sheet.note(format!("Would fit: {}.", listed(&memory.fitting_quants)));
+    }
+}
+
+/// What there is to fit into. Of a device elsewhere only its whole memory is known.
+fn room(p: &Prediction, available: u64) -> String {
+    let bytes = units::bytes(available);
+    match (p.memory.available_is, p.device.backend) {
+        (Some(AvailableMemory::Installed), DeviceBackend::Cpu) => {
+            format!("the device has {bytes} of memory, nothing else counted")
+        }
+        (Some(AvailableMemory::Installed), _) => {
+            format!("the device has {bytes} of device memory, nothing else counted")
+        }
+        _ => format!("{bytes} are free"),
+    }
 }
 
 fn op_sheet(p: &Prediction, most: usize) -> Sheet {
@@ -463,111 +497,6 @@ fn naive((name, times): (&String, &BaselineTimes)) -> String {
         .filter_map(|(phase, ms)| Some(format!("{phase} {}", units::duration_ms(ms?))))
         .collect();
     format!("{name}: {}", times.join(", "))
-}
-
-fn comparison(predictions: &[Prediction]) -> Sheet {
-    let mut sheet = Sheet::new(
-        "",
-        &[
-            "model",
-            "quant",
-            "device",
-            ">prompt",
-            ">gen",
-            ">depth",
-            ">TTFT ms",
-            ">interval",
-            ">TPOT ms",
-            ">interval",
-            ">tok/s",
-            ">peak",
-            "fits",
-        ],
-    );
-    for p in predictions {
-        let point = |e: Option<Estimate>| units::or_none(e, |e| units::ms(e.point));
-        let interval = |e: Option<Estimate>| units::or_none(e, |e| units::interval_ms(&e));
-        let fits = match p.memory.verdict {
-            _ if p.cannot_run.is_some() => "cannot run",
-            Some(MemoryVerdict::Fits) => "yes",
-            Some(MemoryVerdict::SwapRisk) => "narrowly",
-            Some(MemoryVerdict::DoesNotFit) => "no",
-            None => units::NONE,
-        };
-        sheet.row([
-            p.model.name.clone(),
-            p.quant.clone(),
-            format!("{}, {}", p.device.id, runs_on(p)),
-            p.workload.prompt_tokens.to_string(),
-            p.workload.generated_tokens.to_string(),
-            p.workload.kv_len.to_string(),
-            point(p.ttft_ms),
-            interval(p.ttft_ms),
-            point(p.tpot_ms),
-            interval(p.tpot_ms),
-            units::or_none(tokens_per_second(p), |rate| units::significant(rate, 3)),
-            units::bytes(p.memory.peak_bytes),
-            fits.into(),
-        ]);
-    }
-    let mut title = sheet.fold_constant(&["model", "quant", "device"]);
-    for header in ["prompt", "gen", "depth"] {
-        title.extend(sheet.fold_constant(&[header]).iter().map(|v| format!("{header} {v}")));
-    }
-    // Asked for once, for all of them.
-    if let Some(batch) = predictions.first().map(|p| p.workload.batch_size).filter(|&n| n > 1) {
-        title.push(format!("batch {batch}"));
-    }
-    sheet.title = title.join(" · ");
-    comparison_notes(&mut sheet, predictions);
-    sheet
-}
-
-fn comparison_notes(sheet: &mut Sheet, predictions: &[Prediction]) {
-    let mut notes = Vec::new();
-    let mut bases: Vec<(String, Vec<String>)> = Vec::new();
-    for p in predictions {
-        let basis = basis(p);
-        let name = format!("{} {}", p.model.name, p.quant);
-        match bases.iter_mut().find(|(known, _)| *known == basis) {
-            Some((_, names)) if !names.contains(&name) => names.push(name),
-            Some(_) => {}
-            None => bases.push((basis, vec![name])),
-        }
-    }
-    match bases.as_slice() {
-        [(basis, _)] => notes.push(format!("basis: {basis}")),
-        several => notes.extend(
-            several.iter().map(|(basis, names)| format!("basis of {}: {basis}", listed(names))),
-        ),
-    }
-    let outside: Vec<&Prediction> =
-        predictions.iter().filter(|p| !p.basis.extrapolation.is_empty()).collect();
-    match outside.as_slice() {
-        [] => {}
-        [p] => notes.push(format!(
-            "{} {} extrapolates: {}",
-            p.model.name,
-            p.quant,
-            p.basis.extrapolation.join("; ")
-        )),
-        several => {
-            let names: Vec<String> =
-                several.iter().map(|p| format!("{} {}", p.model.name, p.quant)).collect();
-            notes.push(format!("outside of what was measured: {}", listed(&names)));
-            notes.push("Their intervals are wider; predict one alone for the reason.".to_owned());
-        }
-    }
-    let warned = predictions.iter().flat_map(|p| warnings(p).map(move |w| (p, w.clone())));
-    notes
-        .extend(by_sentence(warned).into_iter().map(|(of, text)| format!("warning: {of}: {text}")));
-    let mut seen: Vec<String> = Vec::new();
-    for note in notes {
-        if !seen.contains(&note) {
-            seen.push(note);
-        }
-    }
-    sheet.notes.extend(seen);
 }
 
 fn bound(bound: Bound) -> &'static str {

@@ -140,6 +140,9 @@ pub struct MemoryPrediction {
     pub peak_bytes: u64,
     /// Memory of the device that is free, or all of it where it is not this machine.
     pub available_bytes: Option<u64>,
+    /// Which of the two it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available_is: Option<AvailableMemory>,
     /// Whether the peak fits.
     pub fits: Option<bool>,
     /// The same, with what little room may mean.
@@ -152,6 +155,16 @@ pub struct MemoryPrediction {
     /// Where it does not fit: quantizations of the same model that would, largest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fitting_quants: Vec<String>,
+}
+
+/// What a number of bytes to fit into counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AvailableMemory {
+    /// What other programs leave, on this machine and now.
+    Free,
+    /// All that a device has; nobody knows what else it runs.
+    Installed,
 }
 
 /// How a peak compares with the memory that is there.

@@ -60,10 +60,65 @@ pub struct ValidationReport {
     pub groups: Vec<GroupError>,
     /// One row per hold-out and quantity that is not a phase.
     pub metrics: Vec<MetricError>,
+    /// The groups of held-out devices again, those with several engines apart by engine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub engines: Vec<GroupError>,
+    /// Held-out devices from their data sheets alone, one row per device, backend, engine and
+    /// phase, with what an error may come from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceError>,
     /// Every case.
     pub cases: Vec<ValidationCase>,
+    /// Rows of the data that were not judged, by reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOutRows>,
     /// What the reader should know.
     pub warnings: Vec<String>,
+}
+
+/// Rows that were not judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeftOutRows {
+    /// Why.
+    pub reason: String,
+    /// How many.
+    pub rows: u32,
+}
+
+/// Error on one held-out device from its data sheet alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DeviceError {
+    /// Id.
+    pub device: String,
+    /// `cpu`, `gpu`, `igpu` or `soc`.
+    pub kind: String,
+    /// Backend.
+    pub backend: String,
+    /// Engine.
+    pub engine: String,
+    /// Phase.
+    pub phase: Phase,
+    /// Cases: configurations that were judged.
+    pub n: u32,
+    /// Measured rows behind them.
+    pub measured_rows: u32,
+    /// Places that the rows were published in.
+    pub sources: u32,
+    /// Median absolute percentage error, as a fraction.
+    pub mdape: f64,
+    /// Median signed error: positive where the prediction is too slow.
+    pub bias: f64,
+    /// Share of the cases inside their interval.
+    pub coverage: f64,
+    /// Median relative difference between repeats of the same model, length and threads, at least
+    /// half a step of their rounding.
+    pub noise_floor: Option<f64>,
+    /// Slowest over fastest of such repeats, where they differ most; `null` without repeats.
+    pub spread: Option<f64>,
+    /// The known device that is most like it.
+    pub nearest: Option<String>,
+    /// How far that is: 0 the same as far as a data sheet tells, 1 nothing in common but physics.
+    pub distance: Option<f64>,
 }
 
 /// Error of one kind of hold-out in one phase.
@@ -73,6 +128,15 @@ pub struct GroupError {
     pub hold_out: HoldOut,
     /// Kind and backend of the held-out device; `null` for other hold-outs.
     pub group: Option<String>,
+    /// Kind of the held-out device (`cpu`, `gpu`, `igpu`, `soc`), where all are of one.
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// Backend of the held-out device, where all cases have one.
+    #[serde(default)]
+    pub backend: Option<String>,
+    /// Engine of the held-out device, where all cases have one.
+    #[serde(default)]
+    pub engine: Option<String>,
     /// Rows of the held-out device that were given; 0 is the spec alone.
     pub rows: u32,
     /// Phase.
@@ -196,6 +260,12 @@ pub struct ValidationCase {
     /// Rows of the held-out device that were given.
     #[serde(default)]
     pub rows: u32,
+    /// Engine of the held-out device; `null` for other hold-outs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    /// Threads of the held-out device, where they are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
     /// Model.
     pub model: String,
     /// Quantization scheme.

@@ -9,6 +9,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod baselines;
+mod by_device;
+mod by_group;
 mod domain;
 mod error;
 mod facts;

@@ -9,7 +9,7 @@ use foretoken_import::read_speed_rows;
 use foretoken_predict::{Asked, Sheet, SheetTimes, predict_from_sheet};
 use foretoken_report::{Predictions, units};
 use foretoken_spec::{
-    Ceilings, DeviceBackend, DeviceSpec, Estimate, ModelSource, ModelSpec, Phase, Prediction, Tier,
+    AvailableMemory, Ceilings, DeviceBackend, DeviceSpec, Estimate, ModelSource, ModelSpec, Phase, Prediction, Tier,
     Workload,
 };
 use foretoken_transfer::{
@@ -132,6 +132,8 @@ impl<'a> Place<'a> {
         };
         let times = times([(Phase::Prefill, prefill), (Phase::Decode, decode)], self.n_devices);
         let mut prediction = predict_from_sheet(&sheet, model, workload, &asked, &times);
+        prediction.memory.available_is =
+            asked.available_bytes.map(|_| AvailableMemory::Installed);
         if prediction.memory.fits == Some(false) {
             prediction.memory.fitting_quants =
                 fitting_quants(model, &self.profile, workload, &asked);
