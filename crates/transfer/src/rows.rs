@@ -206,7 +206,9 @@ fn seconds_per_token(row: &SpeedRow) -> f64 {
     }
 }
 
-fn configuration(o: &Observation) -> String {
+/// What must agree for two measurements to be repeats: all that the model knows of how they were
+/// made, and who made them.
+pub(crate) fn configuration(o: &Observation) -> String {
     format!(
         "{}|{}|{}|{:?}|{}|{}|{:.0}|{}|{}|{:.1}|{:?}|{:?}|{:?}|{}",
         o.machine,
