@@ -13,8 +13,8 @@ use foretoken_runner::{
     threads_in_effect,
 };
 use foretoken_spec::{
-    AvailableMemory, Backend, Calibration, DeviceBackend, DeviceInfo, Estimate, ModelSource, ModelSpec, Prediction,
-    QuantScheme, Workload,
+    AvailableMemory, Backend, Calibration, DeviceBackend, DeviceInfo, Estimate, ModelSource,
+    ModelSpec, Prediction, QuantScheme, Workload,
 };
 
 use crate::Outcome;

@@ -9,8 +9,8 @@ use foretoken_import::read_speed_rows;
 use foretoken_predict::{Asked, Sheet, SheetTimes, predict_from_sheet};
 use foretoken_report::{Predictions, units};
 use foretoken_spec::{
-    AvailableMemory, Ceilings, DeviceBackend, DeviceSpec, Estimate, ModelSource, ModelSpec, Phase, Prediction, Tier,
-    Workload,
+    AvailableMemory, Ceilings, DeviceBackend, DeviceSpec, Estimate, ModelSource, ModelSpec, Phase,
+    Prediction, Tier, Workload,
 };
 use foretoken_transfer::{
     CrossDevice, DevicePredictor, Dots, Machine, ModelFacts, ModelShapes, Setup, Store, Transfer,
@@ -57,8 +57,6 @@ struct Place<'a> {
     profile: EngineProfile,
     ceilings: Ceilings,
     predictor: DevicePredictor<'a>,
-    /// Devices that the model knows.
-    n_devices: u32,
 }
 
 impl<'a> Place<'a> {
@@ -96,8 +94,7 @@ impl<'a> Place<'a> {
             matmul_flop_per_second: 1e12
                 * if peak > 0.0 { peak } else { found.int8.unwrap_or(0.0) },
         };
-        let n_devices = known.machines.len() as u32;
-        Ok(Self { device, setup, profile, ceilings, predictor, n_devices })
+        Ok(Self { device, setup, profile, ceilings, predictor })
     }
 
     fn predict(
@@ -130,10 +127,12 @@ impl<'a> Place<'a> {
             engine: &self.profile,
             ceilings: self.ceilings,
         };
-        let times = times([(Phase::Prefill, prefill), (Phase::Decode, decode)], self.n_devices);
+        let phases = [(Phase::Prefill, prefill), (Phase::Decode, decode)];
+        let groups = phases.iter().filter(|(_, answer)| answer.is_some());
+        let groups = groups.map(|(phase, _)| self.predictor.interval_groups(*phase)).min();
+        let times = times(phases, groups.unwrap_or(0));
         let mut prediction = predict_from_sheet(&sheet, model, workload, &asked, &times);
-        prediction.memory.available_is =
-            asked.available_bytes.map(|_| AvailableMemory::Installed);
+        prediction.memory.available_is = asked.available_bytes.map(|_| AvailableMemory::Installed);
         if prediction.memory.fits == Some(false) {
             prediction.memory.fitting_quants =
                 fitting_quants(model, &self.profile, workload, &asked);
