@@ -30,23 +30,27 @@ pub(crate) struct Repeat {
 
 /// How far measurements of the same thing differ: of those that were repeated or rounded.
 pub(crate) fn repeats(store: &Store) -> Vec<Repeat> {
-    let mut same: BTreeMap<String, Vec<&Observation>> = BTreeMap::new();
-    for o in &store.observations {
+    let mut same: BTreeMap<String, Vec<Made<'_>>> = BTreeMap::new();
+    for (i, o) in store.observations.iter().enumerate() {
+        let making = store.makings.get(i).map_or("", String::as_str);
         let what = (&o.setup.engine, o.setup.backend, o.setup.threads, &o.model.name);
         let how = (&o.model.quant, o.work.phase.name(), o.work.n_tokens, o.work.depth.round());
-        same.entry(format!("{}|{what:?}|{how:?}", o.machine)).or_default().push(o);
+        same.entry(format!("{}|{what:?}|{how:?}", o.machine)).or_default().push((o, making));
     }
     let repeats = same.into_values().filter_map(|group| repeat(store, &group));
     repeats.filter(|r| r.spread.is_some() || !r.floors.is_empty()).collect()
 }
 
-fn repeat(store: &Store, group: &[&Observation]) -> Option<Repeat> {
-    let first = group.first()?;
-    let seconds: Vec<f64> = group.iter().map(|o| o.seconds_per_token).collect();
+/// A measurement with what else is told of how it was made.
+type Made<'a> = (&'a Observation, &'a str);
+
+fn repeat(store: &Store, group: &[Made<'_>]) -> Option<Repeat> {
+    let (first, _) = group.first()?;
+    let seconds: Vec<f64> = group.iter().map(|(o, _)| o.seconds_per_token).collect();
     let mut alike: BTreeMap<String, Vec<&Observation>> = BTreeMap::new();
     let mut posters: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for o in group {
-        alike.entry(configuration(o)).or_default().push(o);
+    for (o, making) in group {
+        alike.entry(format!("{}|{making}", configuration(o))).or_default().push(o);
         posters.entry(&o.source).or_default().push(o.seconds_per_token);
     }
     let medians: Vec<f64> = posters.values().filter_map(|seconds| median(seconds)).collect();
@@ -177,6 +181,7 @@ mod tests {
         Store {
             machines: vec![Machine::new(&spec, DeviceBackend::Cuda).unwrap()],
             observations: rows.iter().map(observation).collect(),
+            makings: Vec::new(),
             left_out: BTreeMap::new(),
         }
     }
@@ -202,6 +207,15 @@ mod tests {
         assert_eq!(repeats[0].between_posters.len(), 1);
         assert!((repeats[0].between_posters[0] - expected).abs() < 1e-12);
         assert!((repeats[0].spread.unwrap() - 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn another_build_of_the_same_poster_is_no_repeat() {
+        // A pull request: before, after, after again.
+        let rows = [("a", None, 0.30), ("a", None, 0.10), ("a", None, 0.10)];
+        let makings = ["b100", "b101", "b101"].map(str::to_owned).to_vec();
+        let repeats = repeats(&Store { makings, ..store(&rows) });
+        assert_eq!(repeats[0].floors, [0.0]);
     }
 
     #[test]

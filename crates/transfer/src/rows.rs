@@ -55,6 +55,9 @@ pub struct Store {
     pub machines: Vec<Machine>,
     /// The measurements.
     pub observations: Vec<Observation>,
+    /// Of each, what else its source tells of how it was made: build, date, notes. The model knows
+    /// none of it, and measurements that differ in it are no repeats.
+    pub makings: Vec<String>,
     /// Rows that were left out, by reason.
     pub left_out: BTreeMap<String, u32>,
 }
@@ -90,7 +93,10 @@ impl Store {
         let mut index: BTreeMap<(String, bool), usize> = BTreeMap::new();
         for row in rows {
             match store.observation(row, find, shapes, &mut index) {
-                Ok(observation) => store.observations.push(observation),
+                Ok(observation) => {
+                    store.observations.push(observation);
+                    store.makings.push(making(row));
+                }
                 Err(reason) => *store.left_out.entry(reason).or_default() += 1,
             }
         }
@@ -206,8 +212,16 @@ fn seconds_per_token(row: &SpeedRow) -> f64 {
     }
 }
 
-/// What must agree for two measurements to be repeats: all that the model knows of how they were
-/// made, and who made them.
+/// What a source tells of a measurement and the model does not know.
+fn making(row: &SpeedRow) -> String {
+    let options = row.llama_bench.as_deref().map(|details| {
+        (&details.type_k, &details.type_v, details.n_batch, &details.split_mode, &details.devices)
+    });
+    let texts = (&row.runtime_version, &row.source_date, &row.notes, &row.batch);
+    format!("{texts:?}|{options:?}")
+}
+
+/// All that the model knows of how a measurement was made, and who made it.
 pub(crate) fn configuration(o: &Observation) -> String {
     format!(
         "{}|{}|{}|{:?}|{}|{}|{:.0}|{}|{}|{:.1}|{:?}|{:?}|{:?}|{}",
@@ -290,6 +304,7 @@ mod tests {
         };
         let store = join(&[pi(2.0), pi(4.0), pi(5.0)]);
         assert_eq!((store.machines.len(), store.observations.len()), (1, 3));
+        assert_eq!(store.makings.len(), 3);
         let medians = store.medians();
         assert_eq!((medians.len(), medians[0].rows), (1, 3));
         assert!((medians[0].ms() - 250.0).abs() < 1e-9);

@@ -127,11 +127,12 @@ fn what_a_busy_machine_achieved_is_hardly_trusted() {
 #[test]
 fn tiles_are_not_compared_with_vectors() {
     let mut machine = machine("epyc-7763-guest");
+    machine.logical_cores = 3;
+    let known = catalogue().iter().find(|device| device.id == "epyc-7763").unwrap();
     let host = |isa: &str| DeviceSpec {
         isa: Some(isa.into()),
-        peak_int8_tops: Some(80.0),
-        backends: vec![DeviceBackend::Cpu],
-        ..DeviceSpec::named("host", "AMD EPYC 7763 64-Core Processor", DeviceKind::Cpu)
+        peak_int8_tops: Some(20.0),
+        ..known.clone()
     };
     let mut int8 = |isa: &str| {
         let mut probed = probed();
