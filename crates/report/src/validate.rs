@@ -183,9 +183,10 @@ fn certainty_sheet(report: &ValidationReport) -> Sheet {
     if !sheet.rows.is_empty() {
         sheet.note("90 % of it: where the median lies with other devices of the kind (bootstrap).");
         sheet.note("Sheet alone: the same cases without the given rows.");
+        sheet.note("Repeats: what one source's measurements of one configuration differ by.");
         sheet.note(
-            "Repeats differ by so much at one source, posters from each other: the same device, \
-             engine, threads, model and length, in the median.",
+            "Posters: what two sources' differ by, of the same device, engine, threads, model and \
+             length.",
         );
     }
     sheet
