@@ -1,10 +1,14 @@
 //! The devices that are known by name.
 
+mod dies;
+
 use std::path::Path;
 use std::sync::OnceLock;
 
 use foretoken_spec::DeviceSpec;
 use serde_json::Value;
+
+use dies::name_dies;
 
 use crate::check::check_spec;
 use crate::derive::fill;
@@ -28,6 +32,9 @@ const FAMILIES: [(&str, &str); 7] = [
 ];
 /// Sources that several figures share, by the key that rows name them with.
 const SOURCES: &str = include_str!("../data/sources.toml");
+
+/// Devices that are one die.
+const DIES: &str = include_str!("../data/dies.toml");
 
 /// Least share of a name that must stay as it is written for another to be worth suggesting.
 const LEAST_SIMILARITY: f64 = 0.7;
@@ -133,6 +140,7 @@ fn load() -> Result<Vec<DeviceSpec>, String> {
             devices.push(device);
         }
     }
+    name_dies(&mut devices, DIES).map_err(|reason| format!("dies.toml: {reason}"))?;
     Ok(devices)
 }
 

@@ -19,6 +19,8 @@ mod loading;
 mod rows;
 mod solver;
 mod terms;
+#[cfg(test)]
+mod testing;
 mod totals;
 mod validate;
 

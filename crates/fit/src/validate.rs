@@ -247,6 +247,7 @@ fn predict_case(
         loads: observed.load_medians.len() as u32,
         observed_ms: 1e3 * observed.seconds,
         predicted_ms: 1e3 * predicted.seconds,
+        spec_only_ms: None,
         lower_ms: 1e3 * interval.lower,
         upper_ms: 1e3 * interval.upper,
         error: predicted.seconds / observed.seconds - 1.0,
@@ -338,6 +339,8 @@ fn group_error(
         n: summary.n as u32,
         devices: None,
         mdape: summary.mdape,
+        mdape_interval: None,
+        mdape_spec_only: None,
         mdape_by_device: None,
         mape: summary.mape,
         p90_ape: summary.p90_ape,
@@ -348,6 +351,7 @@ fn group_error(
         interval_level: INTERVAL_LEVEL,
         interval_half_width: foretoken_stats::median(&half_widths).unwrap_or(0.0),
         noise_floor: foretoken_stats::median(&noise),
+        between_posters: None,
         baselines: baseline_errors(&of_group),
     })
 }

@@ -151,6 +151,7 @@ mod tests {
                 coefficient("bytes", 3e-10),
             ],
             n_observations: 9,
+            n_not_above_idle: 0,
             held_out_mdape: Some(0.05),
             half_width: 2f64.ln(),
             level: 0.9,

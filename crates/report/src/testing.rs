@@ -298,6 +298,8 @@ pub fn validation() -> ValidationReport {
         n: 90,
         devices: None,
         mdape,
+        mdape_interval: None,
+        mdape_spec_only: None,
         mdape_by_device: None,
         mape: 0.07,
         p90_ape: 0.15,
@@ -308,6 +310,7 @@ pub fn validation() -> ValidationReport {
         interval_level: 0.9,
         interval_half_width: 0.071,
         noise_floor: Some(0.02),
+        between_posters: None,
         baselines: BTreeMap::from([
             ("roofline".into(), baseline(90, 0.55)),
             ("nearest".into(), baseline(80, 0.22)),
@@ -365,6 +368,7 @@ pub fn validation() -> ValidationReport {
             loads: 3,
             observed_ms: 20.0,
             predicted_ms: 13.8,
+            spec_only_ms: None,
             lower_ms: 12.0,
             upper_ms: 16.0,
             error: -0.31,
@@ -512,6 +516,7 @@ pub fn probe() -> ProbeReport {
             method: "O_DIRECT".into(),
             may_be_cached: false,
         }),
+        contention: None,
     });
     let difference = |figure: &str, catalogue: f64, found: f64, basis| FigureDifference {
         figure: figure.into(),
@@ -539,7 +544,13 @@ pub fn probe() -> ProbeReport {
             clusters,
             physical_cores: 4,
             logical_cores: 4,
-            caches: vec![DetectedCache { level: 1, kib: 64.0, count: 4, total_kib: 256.0 }],
+            caches: vec![DetectedCache {
+                level: 1,
+                kib: 64.0,
+                smallest_kib: None,
+                count: 4,
+                total_kib: 256.0,
+            }],
             memory_bytes: Some(8_256_064 << 10),
             gpus: vec![DetectedGpu {
                 name: "Some GPU".into(),

@@ -14,8 +14,13 @@ const WORST_CASES: usize = 10;
 
 impl Report for ValidationReport {
     fn sheets(&self) -> Vec<Sheet> {
-        let mut sheets =
-            vec![error_sheet(self), metric_sheet(self), undated_sheet(self), baseline_sheet(self)];
+        let mut sheets = vec![
+            error_sheet(self),
+            certainty_sheet(self),
+            metric_sheet(self),
+            undated_sheet(self),
+            baseline_sheet(self),
+        ];
         sheets.retain(|sheet| !sheet.rows.is_empty());
         if !self.cases.is_empty() {
             sheets.push(worst_sheet(&self.cases));
@@ -53,6 +58,7 @@ impl Report for ValidationReport {
             "reason",
             "group",
             "rows",
+            "spec_only_ms",
         ]);
         for case in &self.cases {
             records.rows.push(vec![
@@ -75,6 +81,7 @@ impl Report for ValidationReport {
                 case.reason.clone(),
                 case.group.clone().unwrap_or_default(),
                 case.rows.to_string(),
+                crate::sheet::cell(case.spec_only_ms),
             ]);
         }
         records
@@ -138,6 +145,50 @@ fn error_sheet(report: &ValidationReport) -> Sheet {
             format!("±{}", units::percent(group.interval_half_width)),
             units::or_none(group.noise_floor, units::percent),
         ]);
+    }
+    sheet
+}
+
+/// What the median errors of held-out devices stand on.
+fn certainty_sheet(report: &ValidationReport) -> Sheet {
+    let mut sheet = Sheet::new(
+        "what these medians stand on",
+        &[
+            "held out",
+            "phase",
+            ">n",
+            ">devices",
+            ">MdAPE",
+            ">90 % of it",
+            ">sheet alone",
+            ">repeats",
+            ">posters",
+        ],
+    );
+    for group in report.groups.iter().filter(|group| group.devices.is_some()) {
+        let interval = |[lower, upper]: [f64; 2]| {
+            format!("{} – {}", units::percent(lower), units::percent(upper))
+        };
+        sheet.row([
+            held_out(group),
+            group.phase.name().into(),
+            group.n.to_string(),
+            group.devices.unwrap_or_default().to_string(),
+            units::percent(group.mdape),
+            units::or_none(group.mdape_interval, interval),
+            units::or_none(group.mdape_spec_only, units::percent),
+            units::or_none(group.noise_floor, units::percent),
+            units::or_none(group.between_posters, units::percent),
+        ]);
+    }
+    if !sheet.rows.is_empty() {
+        sheet.note("90 % of it: where the median lies with other devices of the kind (bootstrap).");
+        sheet.note("Sheet alone: the same cases without the given rows.");
+        sheet.note("Repeats: what one source's measurements of one configuration differ by.");
+        sheet.note(
+            "Posters: what two sources' differ by, of the same device, engine, threads, model and \
+             length.",
+        );
     }
     sheet
 }
@@ -464,5 +515,29 @@ impl Report for LearningCurve {
             records.rows.push(record);
         }
         records
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn medians_of_devices_say_what_they_stand_on() {
+        let mut report = testing::validation();
+        let tables = |report: &ValidationReport| -> String {
+            report.sheets().iter().map(Sheet::to_table).collect()
+        };
+        assert!(!tables(&report).contains("stand on"), "other hold-outs have no devices");
+        let group = &mut report.groups[0];
+        (group.hold_out, group.rows, group.devices) = (HoldOut::Device, 3, Some(17));
+        (group.mdape, group.mdape_interval) = (0.08, Some([0.06, 0.13]));
+        (group.mdape_spec_only, group.between_posters) = (Some(0.19), Some(0.22));
+        let tables = tables(&report);
+        let row = tables.lines().find(|line| line.contains("6.0 % – 13 %")).unwrap();
+        for part in ["device, 3 rows", " 17 ", "8.0 %", "19 %", "2.0 %", "22 %"] {
+            assert!(row.contains(part), "{part}: {row}");
+        }
     }
 }

@@ -114,10 +114,11 @@ pub struct DeviceError {
     pub bias: f64,
     /// Share of the cases inside their interval.
     pub coverage: f64,
-    /// Median relative difference between repeats of the same model, length and threads, at least
-    /// half a step of their rounding.
+    /// Median relative difference between repeats of one configuration by one source, at least half
+    /// a step of their rounding.
     pub noise_floor: Option<f64>,
-    /// Slowest over fastest of such repeats, where they differ most; `null` without repeats.
+    /// Slowest over fastest measurement of the same model, length and threads, whoever measured,
+    /// where they differ most; `null` without repeats.
     pub spread: Option<f64>,
     /// The known device that is most like it.
     pub nearest: Option<String>,
@@ -174,6 +175,13 @@ pub struct GroupError {
     pub devices: Option<u32>,
     /// Median absolute percentage error, as a fraction.
     pub mdape: f64,
+    /// Where the median error lies with other devices of the kind: 90 % interval by bootstrap over
+    /// devices; `null` for other hold-outs and with fewer than 3 devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mdape_interval: Option<[f64; 2]>,
+    /// Where rows were given: the median error of the same cases from the data sheet alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mdape_spec_only: Option<f64>,
     /// Median over devices of the median of each, so that one device with many cases counts as
     /// much as one with few; `null` for other hold-outs.
     #[serde(default)]
@@ -194,8 +202,13 @@ pub struct GroupError {
     pub interval_level: f64,
     /// Median of half the width of the intervals, as a share of the prediction.
     pub interval_half_width: f64,
-    /// Median relative difference between the two halves of the same run.
+    /// Median relative difference between the two halves of the same run; of held-out devices
+    /// between repeats of one configuration by one source.
     pub noise_floor: Option<f64>,
+    /// Median relative difference between two sources that measured the same device, engine,
+    /// threads, model and length; their builds and settings differ. `null` for other hold-outs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between_posters: Option<f64>,
     /// The same errors of the naive methods on the same cases.
     pub baselines: BTreeMap<String, BaselineError>,
 }
@@ -308,6 +321,9 @@ pub struct ValidationCase {
     pub observed_ms: f64,
     /// Predicted time.
     pub predicted_ms: f64,
+    /// Where rows of the device were given: the time predicted from its data sheet alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec_only_ms: Option<f64>,
     /// Lower end of the interval.
     pub lower_ms: f64,
     /// Upper end of the interval.

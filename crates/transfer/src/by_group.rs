@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use foretoken_spec::{BaselineError, GroupError, HoldOut, Phase, ValidationCase};
-use foretoken_stats::{ErrorInput, median, summarise};
+use foretoken_stats::{ErrorInput, bootstrap_interval, median, summarise};
 
 use crate::by_device::Repeat;
 use crate::domain::INTERVAL_LEVEL;
 use crate::validate::{GIVEN, Judged};
+
+/// Draws of devices behind the interval of a median error.
+const N_RESAMPLES: usize = 500;
 
 /// Errors by rows given, phase, and kind and backend of the device; all of them first.
 pub(crate) fn groups(judged: &[Judged], noise: &[Repeat]) -> Vec<GroupError> {
@@ -56,13 +59,12 @@ fn errors(selection: Selection<'_>, judged: &[Judged], noise: &[Repeat]) -> Vec<
                 .filter(|case| selection.has(case.group.as_deref(), case.engine.as_deref()))
                 .filter(|case| case.rows as usize == given && case.phase == phase)
                 .collect();
-            let floors: Vec<f64> = noise
+            let repeats: Vec<&Repeat> = noise
                 .iter()
                 .filter(|repeat| repeat.phase == phase)
                 .filter(|repeat| selection.has(Some(&repeat.group), Some(&repeat.engine)))
-                .map(|repeat| repeat.floor)
                 .collect();
-            errors.extend(group(selection.group, given, phase, &cases, median(&floors)));
+            errors.extend(group(selection.group, given, phase, &cases, &repeats));
         }
     }
     errors
@@ -79,7 +81,7 @@ fn group(
     given: usize,
     phase: Phase,
     cases: &[&ValidationCase],
-    noise_floor: Option<f64>,
+    repeats: &[&Repeat],
 ) -> Option<GroupError> {
     let pair =
         |c: &&ValidationCase| ErrorInput { observed: c.observed_ms, predicted: c.predicted_ms };
@@ -91,6 +93,21 @@ fn group(
     for case in cases {
         by_device.entry(&case.held_out).or_default().push(case.error.abs());
     }
+    let by_device_errors: Vec<&Vec<f64>> = by_device.values().collect();
+    let interval = bootstrap_interval(
+        by_device_errors.len(),
+        N_RESAMPLES,
+        INTERVAL_LEVEL,
+        given as u64,
+        |drawn| {
+            let errors = drawn.iter().flat_map(|&device| by_device_errors[device]);
+            median(&errors.copied().collect::<Vec<_>>())
+        },
+    );
+    let alone = |c: &&ValidationCase| Some((c.spec_only_ms? / c.observed_ms - 1.0).abs());
+    let floors: Vec<f64> = repeats.iter().flat_map(|repeat| &repeat.floors).copied().collect();
+    let posters: Vec<f64> =
+        repeats.iter().flat_map(|repeat| &repeat.between_posters).copied().collect();
     let medians: Vec<f64> = by_device.values().filter_map(|errors| median(errors)).collect();
     Some(GroupError {
         hold_out: HoldOut::Device,
@@ -103,6 +120,8 @@ fn group(
         n: summary.n as u32,
         devices: Some(by_device.len() as u32),
         mdape: summary.mdape,
+        mdape_interval: interval.map(|(lower, upper)| [lower, upper]),
+        mdape_spec_only: median(&cases.iter().filter_map(alone).collect::<Vec<_>>()),
         mdape_by_device: median(&medians),
         mape: summary.mape,
         p90_ape: summary.p90_ape,
@@ -112,7 +131,8 @@ fn group(
         coverage: covered as f64 / summary.n as f64,
         interval_level: INTERVAL_LEVEL,
         interval_half_width: median(&cases.iter().map(half).collect::<Vec<_>>()).unwrap_or(0.0),
-        noise_floor,
+        noise_floor: median(&floors),
+        between_posters: median(&posters),
         baselines: baseline_errors(cases),
     })
 }

@@ -71,6 +71,9 @@ pub struct Machine {
     pub maker: String,
     /// Generation: instruction set or architecture.
     pub generation: String,
+    /// Piece of silicon, where the data sheet names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub die: Option<String>,
     /// Memory bandwidth of the data sheet, 10⁹ bytes per second; none is known of a rented part.
     pub bandwidth_gbps: Option<f64>,
     /// f32 arithmetic, TFLOP/s; of the fast cores together.
@@ -123,6 +126,7 @@ impl Machine {
             processor: Processor::Gpu,
             maker: maker.into(),
             generation,
+            die: spec.die.clone(),
             bandwidth_gbps: Some(bandwidth),
             fp32_tflops: fp32,
             matrix_tflops: matrix.unwrap_or(fp32 * ratio).max(fp32),
@@ -149,6 +153,7 @@ impl Machine {
             processor: Processor::Cpu,
             maker: maker.into(),
             generation: format!("{maker}-{dots:?}").to_lowercase(),
+            die: spec.die.clone(),
             bandwidth_gbps: positive(spec.mem_bandwidth_gbps),
             fp32_tflops: fp32,
             matrix_tflops: fp32,
@@ -168,10 +173,14 @@ impl Machine {
         1e3 * self.fp32_tflops / (self.cores * self.clock_ghz)
     }
 
-    /// Whether another entry is likely the same chip: generation, bandwidth and arithmetic agree
-    /// within what memory sizes, power limits and neighbouring models differ by. Such a twin is
-    /// left out together with its device, for it would give it away.
+    /// Whether another entry is likely the same chip: their data sheets name one die, whose bins
+    /// differ by a quarter in their units; or generation, bandwidth and arithmetic agree within
+    /// what memory sizes, power limits and neighbouring models differ by. Such a twin is left out
+    /// together with its device, for it would give it away.
     pub fn is_twin(&self, other: &Self) -> bool {
+        if self.processor == other.processor && self.die.is_some() && self.die == other.die {
+            return true;
+        }
         let near = |a: f64, b: f64, share: f64| (a / b).ln().abs() <= share;
         let bandwidths = match (self.bandwidth_gbps, other.bandwidth_gbps) {
             (Some(a), Some(b)) => near(a, b, 0.1),
@@ -279,14 +288,19 @@ fn gpu_generation(words: &str, backend: DeviceBackend) -> (&'static str, String)
         };
         return ("amd", family);
     }
-    if backend == DeviceBackend::Metal || words.contains("apple") {
-        let is_new = words.contains("apple10") || words.contains("neural accelerator");
+    if backend == DeviceBackend::Metal || starting("apple").is_some() {
+        let is_new = starting("apple10").is_some() || words.contains("neural accelerator");
         return ("apple", if is_new { "apple-gpu10" } else { "apple-gpu" }.into());
     }
-    if words.contains("xe") || words.contains("arc") || words.contains("intel") {
-        let families = [("xe2", "xe2"), ("xe-hpg", "xe-hpg"), ("xe-lp", "xe-lp")];
-        let found = families.iter().find(|(word, _)| words.contains(word));
-        return ("intel", found.map_or("xe", |(_, family)| family).into());
+    // Whole words: `aarch64` is no Arc.
+    let is_intel =
+        |word: &str| ["xe", "arc", "intel", "iris"].contains(&word) || word.starts_with("xe-");
+    if words.split(|c: char| !c.is_alphanumeric() && c != '-').any(is_intel)
+        || starting("xe2").is_some()
+    {
+        let families = ["xe2", "xe-hpg", "xe-lp"];
+        let found = families.into_iter().find(|family| starting(family).is_some());
+        return ("intel", found.unwrap_or("xe").into());
     }
     let makers = ["adreno", "mali", "immortalis", "nvidia", "amd", "radeon"];
     let maker = makers.into_iter().find(|maker| words.contains(maker)).unwrap_or("unknown");
@@ -400,6 +414,8 @@ fn usual_per_cycle(dots: Dots, maker: &str) -> f64 {
     }
 }
 
+/// More cores of one type than this are a slip of the pen.
+const MOST_CORES: f64 = 4096.0;
 /// Clock where none is told, GHz.
 const USUAL_CLOCK_GHZ: f64 = 3.0;
 
@@ -414,6 +430,9 @@ fn cores_in_words(text: &str, usual: f64) -> Vec<Cores> {
         let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
         let rest = part[digits.len()..].trim_start();
         let Ok(count) = digits.parse::<f64>() else { continue };
+        if count > MOST_CORES {
+            continue;
+        }
         let is_little = ["e", "lpe", "x a5", "x cortex-a5"].iter().any(|w| rest.starts_with(w))
             && !rest.starts_with("ex");
         if rest.contains("gpu") || rest.contains(" sm") || rest.contains(" cu") || count < 1.0 {
@@ -461,6 +480,31 @@ mod tests {
     }
 
     #[test]
+    fn bins_of_one_die_are_twins() {
+        let gpu = |id: &str, backend| Machine::new(find(id).unwrap(), backend).unwrap();
+        for (one, other, backend) in [
+            ("apple-m1-pro-gpu14", "apple-m1-pro-gpu16", DeviceBackend::Metal),
+            ("apple-m2-gpu8", "apple-m2-gpu10", DeviceBackend::Metal),
+            ("apple-m2-pro-gpu16", "apple-m2-pro-gpu19", DeviceBackend::Metal),
+            ("apple-m2-max-gpu30", "apple-m2-max-gpu38", DeviceBackend::Metal),
+            ("apple-m2-ultra-gpu60", "apple-m2-ultra-gpu76", DeviceBackend::Metal),
+            ("l40s", "rtx-4090", DeviceBackend::Cuda),
+            ("radeon-pro-w7900", "rx-7900-xtx", DeviceBackend::Rocm),
+        ] {
+            let (one, other) = (gpu(one, backend), gpu(other, backend));
+            assert!(one.is_twin(&other) && other.is_twin(&one), "{one:?} {other:?}");
+        }
+        // What their figures alone would not tell.
+        let (small, large) = ("apple-m2-max-gpu30", "apple-m2-max-gpu38");
+        let small = Machine { die: None, ..gpu(small, DeviceBackend::Metal) };
+        assert!(!small.is_twin(&gpu(large, DeviceBackend::Metal)));
+        let (small, large) = ("rtx-4080", "rtx-4090");
+        assert!(!gpu(small, DeviceBackend::Cuda).is_twin(&gpu(large, DeviceBackend::Cuda)));
+        // Cores and graphics of one die are other machines.
+        assert!(!cpu("apple-m2-max-cpu").is_twin(&gpu("apple-m2-max-gpu38", DeviceBackend::Metal)));
+    }
+
+    #[test]
     fn slow_cores_are_left_out() {
         let rock = cpu("rk3588-rock-5b");
         assert_eq!(rock.cores, 4.0, "of 4 Cortex-A76 and 4 Cortex-A55");
@@ -492,6 +536,25 @@ mod tests {
         assert!((machines[2].clock_ghz - (0.9 + 3.36)).abs() < 1e-9);
         assert_eq!((machines[3].cores, machines[3].dots), (2.0, Dots::Tiles));
         assert!(machines[3].is_rented);
+    }
+
+    #[test]
+    fn makers_are_told_by_whole_words() {
+        let of = |words: &str| gpu_generation(words, DeviceBackend::Vulkan);
+        assert_eq!(of("aarch64 armv8.2 adreno 740").0, "adreno");
+        assert_eq!(of("aarch64 search").0, "unknown");
+        assert_eq!(of("deluxe pineapple mali-g710").0, "mali");
+        assert_eq!(of("intel(r) arc(tm) a770"), ("intel", "xe".into()));
+        assert_eq!(of("xe-hpg arc a770"), ("intel", "xe-hpg".into()));
+        assert_eq!(of("8 xe2"), ("intel", "xe2".into()));
+        assert_eq!(of("iris xe-lp"), ("intel", "xe-lp".into()));
+        assert_eq!(of("armv8.5 / apple7"), ("apple", "apple-gpu".into()));
+    }
+
+    #[test]
+    fn cores_beyond_reason_are_not_believed() {
+        assert_eq!(cores_in_words("100000000000000000000x Cortex-A76 2.4GHz", 16.0), []);
+        assert_eq!(cores_in_words("192x AmpereOne 3.2GHz", 16.0)[0].count, 192.0);
     }
 
     #[test]

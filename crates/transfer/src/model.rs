@@ -93,8 +93,28 @@ pub struct Fitted {
     pub effects: Effects,
     /// Factor on the intervals of a prediction from the data sheet, from left-out devices.
     pub interval_scale: f64,
-    /// The same where rows of the device are known, from left-out devices with three given rows.
+    /// The same where three or four rows of the device are known, from left-out devices with three
+    /// given rows; in older files for every number of rows.
     pub interval_scale_observed: f64,
+    /// The same of one or two rows, from left-out devices with one given row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_scale_one_row: Option<f64>,
+    /// The same of five rows and more, from left-out devices with five given rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_scale_five_rows: Option<f64>,
+}
+
+impl Fitted {
+    /// Factor on the intervals where so many rows of the device are known.
+    fn scale(&self, known_rows: u32) -> f64 {
+        let observed = self.interval_scale_observed;
+        match known_rows {
+            0 => self.interval_scale,
+            1 | 2 => self.interval_scale_one_row.unwrap_or(observed),
+            3 | 4 => observed,
+            _ => self.interval_scale_five_rows.unwrap_or(observed),
+        }
+    }
 }
 
 /// Sizes of effects that some devices had no part in.
@@ -362,8 +382,6 @@ pub(crate) fn reasons(left_out: &BTreeMap<String, u32>) -> String {
     if all.is_empty() { "there are no rows".into() } else { all.join("; ") }
 }
 
-/// Rows that are given to a left-out device to see how wide its intervals must be.
-const GIVEN_ROWS: usize = 3;
 /// Factor on intervals where too few devices tell it.
 const USUAL_SCALE: f64 = 1.5;
 
@@ -374,7 +392,13 @@ fn fitted(sample: &Sample) -> Fitted {
         let scale = left_out.as_ref().map(|groups| interval_scale(sample, groups, given));
         scale.and_then(Result::ok).unwrap_or(USUAL_SCALE)
     };
-    Fitted { effects, interval_scale: scale(0), interval_scale_observed: scale(GIVEN_ROWS) }
+    Fitted {
+        effects,
+        interval_scale: scale(0),
+        interval_scale_observed: scale(3),
+        interval_scale_one_row: Some(scale(1)),
+        interval_scale_five_rows: Some(scale(5)),
+    }
 }
 
 /// Predicts times of one device, from its data sheet and from what was observed on it.
@@ -468,6 +492,14 @@ impl DevicePredictor<'_> {
                 let what = format!("none of {} on this processor", phase.name());
                 TransferError::Empty(what)
             })
+    }
+
+    /// Devices, twins as one, that were left out in turn to find how wide intervals of a phase are.
+    pub fn interval_groups(&self, phase: Phase) -> u32 {
+        let Ok(domain) = self.domain(phase) else { return 0 };
+        let kin = kin(&self.model.machines);
+        let groups: BTreeSet<usize> = domain.rows.iter().map(|row| kin[row.machine]).collect();
+        groups.len() as u32
     }
 
     /// The machines of the model.
@@ -610,11 +642,8 @@ impl DevicePredictor<'_> {
         let effects = &prepared.fitted.effects;
         let cross = effects.cross(point, &references);
         let (mean, variance) = prepared.posterior.at(&cross, effects.variance(point));
-        let scale = match prepared.own {
-            0 => prepared.fitted.interval_scale,
-            _ => prepared.fitted.interval_scale_observed,
-        };
         let wider = WIDER_BY_ASSUMPTION.powi(self.assumed.len() as i32);
+        let scale = prepared.fitted.scale(prepared.own);
         let half = NORMAL_90 * scale * wider * variance.sqrt();
         let seconds = |shift: f64| point.floor * (mean + shift).exp();
         let ms = |shift: f64| 1e3 * work.n_tokens * seconds(shift);

@@ -134,7 +134,7 @@ fn judge(
     let blind = out.prepare(phase)?;
     for o in rows {
         let answer = out.answer(&blind, &o.setup, &o.model, &o.work);
-        judged.push(case(machine, o, &answer, 0, &baselines));
+        judged.push(case(machine, o, &answer, None, &baselines));
     }
     let mut by_setup: BTreeMap<(DeviceBackend, &str), Vec<&Observation>> = BTreeMap::new();
     for &o in rows {
@@ -155,6 +155,8 @@ fn judge(
             let prepared: Prepared = with.prepare(phase)?;
             for o in hidden {
                 let answer = with.answer_row(&prepared, o);
+                let alone = out.answer(&blind, &o.setup, &o.model, &o.work);
+                let given = Some((given, alone.ms.point));
                 judged.push(case(machine, o, &answer, given, &baselines));
             }
         }
@@ -162,14 +164,16 @@ fn judge(
     Ok(())
 }
 
+/// `given`: rows of the device that were given, and what its data sheet alone foretells.
 fn case(
     machine: &Machine,
     o: &Observation,
     answer: &Transfer,
-    given: usize,
+    given: Option<(usize, f64)>,
     baselines: &Baselines<'_>,
 ) -> Judged {
     let point = o.point_on(machine);
+    let (given, spec_only_ms) = given.map_or((0, None), |(given, ms)| (given, Some(ms)));
     let in_ms = |seconds: f64| 1e3 * seconds * o.work.n_tokens;
     let nearest = answer.nearest.first();
     let far = nearest.is_none_or(|n| n.distance > FAR);
@@ -191,6 +195,7 @@ fn case(
         loads: o.rows,
         observed_ms: o.ms(),
         predicted_ms: answer.ms.point,
+        spec_only_ms,
         lower_ms: answer.ms.lower,
         upper_ms: answer.ms.upper,
         error: answer.ms.point / o.ms() - 1.0,

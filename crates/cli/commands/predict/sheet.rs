@@ -79,8 +79,6 @@ struct Place<'a> {
     profile: EngineProfile,
     ceilings: Ceilings,
     predictor: DevicePredictor<'a>,
-    /// Devices that the model knows.
-    n_devices: u32,
     /// Measured rows of the device that were given.
     n_observed: u32,
 }
@@ -126,8 +124,7 @@ impl<'a> Place<'a> {
             matmul_flop_per_second: 1e12
                 * if peak > 0.0 { peak } else { found.int8.unwrap_or(0.0) },
         };
-        let n_devices = known.machines.len() as u32;
-        Ok(Self { device, setup, profile, ceilings, predictor, n_devices, n_observed })
+        Ok(Self { device, setup, profile, ceilings, predictor, n_observed })
     }
 
     fn predict(
@@ -165,7 +162,10 @@ impl<'a> Place<'a> {
             ceilings: self.ceilings,
         };
         let warnings = self.warnings(args, model, workload, &facts, [&prefill, &decode]);
-        let times = self.times([(Phase::Prefill, prefill), (Phase::Decode, decode)]);
+        let phases = [(Phase::Prefill, prefill), (Phase::Decode, decode)];
+        let groups = phases.iter().filter(|(_, answer)| answer.is_some());
+        let groups = groups.map(|(phase, _)| self.predictor.interval_groups(*phase)).min();
+        let times = self.times(phases, groups.unwrap_or(0));
         let mut prediction = predict_from_sheet(&sheet, model, workload, &asked, &times);
         prediction.memory.available_is = asked.available_bytes.map(|_| AvailableMemory::Installed);
         if prediction.memory.fits == Some(false) {
@@ -179,7 +179,7 @@ impl<'a> Place<'a> {
             ));
         }
         if self.setup.engine == CANDLE && prediction.cannot_run.is_none() {
-            prediction.cannot_run = super::cannot_run(model, workload, args.batch);
+            prediction.cannot_run = super::cannot_run(model, CANDLE, workload, args.batch);
         }
         prediction.warnings.extend(warnings);
         prediction.verify = verify(&self.setup.engine, model, workload, &asked.model_argument);
@@ -225,8 +225,8 @@ impl<'a> Place<'a> {
         warnings
     }
 
-    /// Times of both phases with all that they rest on.
-    fn times(&self, phases: [(Phase, Option<Transfer>); 2]) -> SheetTimes {
+    /// Times of both phases with all that they rest on; `n_devices` are behind their intervals.
+    fn times(&self, phases: [(Phase, Option<Transfer>); 2], n_devices: u32) -> SheetTimes {
         let seconds = |transfer: &Transfer| {
             let Estimate { point, lower, upper, level } = transfer.ms;
             Estimate { point: 1e-3 * point, lower: 1e-3 * lower, upper: 1e-3 * upper, level }
@@ -270,7 +270,7 @@ impl<'a> Place<'a> {
             decode: phases[1].1.as_ref().map(seconds),
             tier: known.iter().map(|t| t.tier).max().unwrap_or(Tier::SpecSheet),
             model: "cross-device".to_owned(),
-            n_devices: self.n_devices,
+            n_devices,
             extrapolation,
             nearest,
             basis,
