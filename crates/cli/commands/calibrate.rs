@@ -17,7 +17,7 @@ use foretoken_pipeline::{
 };
 use foretoken_report::Calibrated;
 use foretoken_runner::{
-    CandleEngine, Engine, Progress as SessionProgress, SamplingMode, available_memory, rfc3339_utc,
+    CandleEngine, Engine, OpenDevice, Progress as SessionProgress, SamplingMode, rfc3339_utc,
     tool_info,
 };
 use foretoken_spec::{
@@ -54,14 +54,15 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
     if let Some(file) = &args.from {
         return refit(args, file, begun, output);
     }
-    run_here(&args.run)?;
-    let mut engine = CandleEngine::new(SamplingMode::Temperature { seed: SEED }).keeping_memory();
-    let job = Job::settle(args, &engine, output)?;
-    engine = engine.with_meter(open_meter(&args.meter, output)?);
+    let device = run_here(&args.run)?;
+    let sampling = SamplingMode::Temperature { seed: SEED };
+    let mut engine = CandleEngine::on(device.clone(), sampling).keeping_memory();
+    let job = Job::settle(args, &engine, &device, output)?;
+    engine = engine.with_meter(open_meter(&args.meter, device.pci_address(), output)?);
     let stop = stop_on_interrupt()?;
     let design = measure(&job, &mut engine, &stop, output)?;
     let calibration = fit_and_save(&job)?;
-    let proved = prove(&job, &calibration, &mut engine, &stop, output);
+    let proved = prove(&job, &calibration, (&mut engine, &device), &stop, output);
     let mut warnings = calibration.warnings.clone();
     // The calibration is saved by now: what goes wrong with the proof takes nothing from it.
     let proof = match proved {
@@ -143,7 +144,7 @@ fn refit(
         output.warn(warning);
     }
     let first = dataset.measurements.first();
-    let default_id = || first.map(|m| format!("{}-candle-{}t", m.device.id, m.threads));
+    let default_id = || first.map(|m| job::default_id(&m.device, m.threads));
     let id = args.name.clone().or_else(default_id).unwrap_or_default();
     let calibration_file = job::calibration_file(args, &id)?;
     if args.name.is_none() && args.out.is_none() && calibration_file.exists() {
@@ -258,7 +259,7 @@ struct Proved {
 fn prove(
     job: &Job,
     calibration: &Calibration,
-    engine: &mut CandleEngine,
+    (engine, device): (&mut CandleEngine, &OpenDevice),
     stop: &Arc<AtomicBool>,
     output: &Output,
 ) -> anyhow::Result<Proved> {
@@ -266,7 +267,7 @@ fn prove(
     engine.prepare_load();
     let settings = ProofSettings {
         limit: PROOF_LIMIT,
-        available_bytes: available_memory(),
+        available_bytes: device.available_memory(),
         schemes: job.schemes.clone(),
         session: format!("proof-{}", job.time),
         tool: job.tool.clone(),

@@ -3,24 +3,20 @@
 mod sheet;
 
 use anyhow::Context;
-use foretoken_catalog::check_scheme;
-use foretoken_cost::EngineProfile;
-use foretoken_gguf::mix::quantized_spec;
 use foretoken_predict::{Asked, Predictor, memory, predict};
 use foretoken_report::{Predictions, units};
 use foretoken_runner::{
-    CandleEngine, RunError, available_memory, check_model, check_workload, device_info,
-    threads_in_effect,
+    CandleEngine, OpenDevice, RunDevice, RunError, check_model, check_workload, threads_in_effect,
 };
 use foretoken_spec::{
     Backend, Calibration, DeviceBackend, DeviceInfo, Estimate, ModelSource, ModelSpec, Prediction,
-    QuantScheme, Workload,
+    Workload,
 };
 
 use crate::Outcome;
 use crate::args::PredictArgs;
 use crate::commands::calibrate::require_candle;
-use crate::commands::{PROCESS_BYTES, resolve_models};
+use crate::commands::{PROCESS_BYTES, resolve_models, smaller_quants};
 use crate::files::{
     Stored, find_calibration, is_same_machine, newest_calibration, require_backend,
 };
@@ -42,7 +38,7 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     for doubt in doubts(&stored.calibration) {
         output.warn(&doubt);
     }
-    let here = is_same_machine(&stored.calibration.device, &device_info());
+    let here = here(&stored.calibration.device);
     let mut predictor = Predictor::new(&stored.calibration)
         .with_context(|| format!("cannot use {}", stored.path.display()))?;
     if let Some(kv_type) = &args.kv_type {
@@ -53,10 +49,9 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     for model in &models {
         let asked = Asked {
             batch_size: args.batch,
-            available_bytes: if here {
-                available_memory()
-            } else {
-                Some(stored.calibration.device.memory_bytes)
+            available_bytes: match &here {
+                Some(device) => device.available_memory(),
+                None => Some(stored.calibration.device.memory_bytes),
             },
             process_bytes: PROCESS_BYTES,
             model_argument: argument_of(model),
@@ -64,10 +59,12 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
         let mut prediction = predict(&predictor, model, &workload, &asked)?;
         require_finite(&prediction, &stored)?;
         if prediction.memory.fits == Some(false) {
-            prediction.memory.fitting_quants =
-                fitting_quants(model, predictor.engine(), &workload, &asked);
+            prediction.memory.fitting_quants = smaller_quants(model, |other| {
+                memory(other, predictor.engine(), &workload, &asked).fits == Some(true)
+            });
         }
-        prediction.cannot_run = cannot_run(model, &workload, args.batch);
+        let backend = stored.calibration.device.backend;
+        prediction.cannot_run = cannot_run(model, backend, &workload, args.batch);
         // Where readers of earlier versions looked for it.
         let said = prediction.cannot_run.as_ref().map(|reason| format!("it cannot run: {reason}"));
         prediction.warnings.extend(said);
@@ -75,33 +72,6 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     }
     output.print(&Predictions { predictions, explain: args.explain })?;
     Ok(Outcome::Good)
-}
-
-/// Quantizations that are looked at where the one asked for does not fit, largest first.
-const SMALLER: [QuantScheme; 6] = [
-    QuantScheme::Q8_0,
-    QuantScheme::Q6_K,
-    QuantScheme::Q5_K_M,
-    QuantScheme::Q4_K_M,
-    QuantScheme::Q3_K_M,
-    QuantScheme::Q2_K,
-];
-
-/// The quantizations in which the same model would fit.
-fn fitting_quants(
-    model: &ModelSpec,
-    engine: &EngineProfile,
-    workload: &Workload,
-    asked: &Asked,
-) -> Vec<String> {
-    let fits = |scheme: &QuantScheme| {
-        let (name, family) = (&model.name, &model.family);
-        let (source, shape) = (model.source.clone(), model.shape.clone());
-        let other = quantized_spec(name, family, source, shape, *scheme);
-        memory(&other, engine, workload, asked).fits == Some(true)
-    };
-    let allowed = |scheme: &QuantScheme| check_scheme(&model.shape, &model.name, *scheme).is_ok();
-    SMALLER.into_iter().filter(allowed).filter(fits).map(|scheme| scheme.to_string()).collect()
 }
 
 /// Refuses numbers that no machine has: the coefficients behind them are broken.
@@ -140,8 +110,13 @@ fn doubts(calibration: &Calibration) -> Vec<String> {
 }
 
 /// Why candle would not run what is predicted.
-fn cannot_run(model: &ModelSpec, workload: &Workload, batch: u32) -> Option<String> {
-    match check_model(model).and_then(|()| check_workload(model, workload)).err() {
+fn cannot_run(
+    model: &ModelSpec,
+    backend: Backend,
+    workload: &Workload,
+    batch: u32,
+) -> Option<String> {
+    match check_model(model, backend).and_then(|()| check_workload(model, workload)).err() {
         Some(RunError::Unsupported { reason, .. }) => Some(reason.to_string()),
         Some(other) => Some(other.to_string()),
         None if batch > 1 => Some(format!(
@@ -152,17 +127,47 @@ fn cannot_run(model: &ModelSpec, workload: &Workload, batch: u32) -> Option<Stri
     }
 }
 
+/// The device of a calibration, where it is this machine's and this build can open it.
+fn here(calibrated: &DeviceInfo) -> Option<OpenDevice> {
+    let device = device_of(calibrated.backend).open().ok()?;
+    is_same_machine(calibrated, device.info()).then_some(device)
+}
+
+/// The first device of a backend.
+fn device_of(backend: Backend) -> RunDevice {
+    match backend {
+        Backend::Cpu => RunDevice::Cpu,
+        Backend::Cuda => RunDevice::Cuda(0),
+        Backend::Metal => RunDevice::Metal,
+    }
+}
+
+/// The backend asked for, of those that candle has.
+fn wanted_backend(args: &PredictArgs) -> anyhow::Result<Option<Backend>> {
+    Ok(match args.backend {
+        None => None,
+        Some(DeviceBackend::Cpu) => Some(Backend::Cpu),
+        Some(DeviceBackend::Cuda) => Some(Backend::Cuda),
+        Some(DeviceBackend::Metal) => Some(Backend::Metal),
+        Some(other) => {
+            let message = format!("--backend {other}: candle does not run on it");
+            let hint = "use --backend cpu, cuda or metal, or --device-spec for a device that \
+                        nothing was run on";
+            return Err(Hinted::new(message, hint).into());
+        }
+    })
+}
+
 /// The calibration asked for, or the newest of this machine.
 fn calibration(args: &PredictArgs, output: &Output) -> anyhow::Result<Stored> {
-    if let Some(backend) = args.backend.filter(|backend| *backend != DeviceBackend::Cpu) {
-        let message = format!("--backend {backend}: this version calibrates processors only");
-        let hint = "use --backend cpu, or --device-spec for a device that nothing was run on";
-        return Err(Hinted::new(message, hint).into());
-    }
-    let backend = Backend::Cpu;
-    let Some(argument) = &args.calibration else { return newest(args, backend, output) };
+    let wanted = wanted_backend(args)?;
+    let Some(argument) = &args.calibration else {
+        return newest(args, wanted.unwrap_or(Backend::Cpu), output);
+    };
     let stored = find_calibration(argument)?;
-    require_backend(&stored.path, stored.calibration.device.backend, backend)?;
+    if let Some(backend) = wanted {
+        require_backend(&stored.path, stored.calibration.device.backend, backend)?;
+    }
     match args.threads {
         Some(threads) if threads != stored.calibration.threads => {
             Err(other_threads(&stored, threads).into())
@@ -174,9 +179,13 @@ fn calibration(args: &PredictArgs, output: &Output) -> anyhow::Result<Stored> {
 /// The newest calibration of this machine for the threads asked for, or for those that candle
 /// takes by itself.
 fn newest(args: &PredictArgs, backend: Backend, output: &Output) -> anyhow::Result<Stored> {
-    let device = DeviceInfo { backend, ..device_info() };
+    let device = device_of(backend).open().map_err(|error| {
+        let hint = format!("{}, or name a calibration with --calibration", error.hint());
+        Hinted::new(error.to_string(), hint)
+    })?;
+    let device = device.info();
     let threads = args.threads.unwrap_or_else(threads_in_effect);
-    let found = newest_calibration(&device, args.engine.as_deref().unwrap_or(ENGINE), threads);
+    let found = newest_calibration(device, args.engine.as_deref().unwrap_or(ENGINE), threads);
     for warning in &found.warnings {
         output.warn(warning);
     }
@@ -188,7 +197,10 @@ fn newest(args: &PredictArgs, backend: Backend, output: &Output) -> anyhow::Resu
         (None, Some(other)) => Err(other_threads(&other, threads).into()),
         (None, None) => {
             let message = format!("no calibration of this machine ({}, {backend}) yet", device.id);
-            Err(Hinted::new(message, "run `foretoken calibrate`").into())
+            let hint = format!("run `foretoken calibrate --device {backend}`");
+            let hint =
+                if backend == Backend::Cpu { "run `foretoken calibrate`".into() } else { hint };
+            Err(Hinted::new(message, hint).into())
         }
     }
 }

@@ -343,6 +343,7 @@ mod tests {
                 memory_bytes: 1,
                 os: String::new(),
                 hypervisor: None,
+                host: None,
             },
             engine: EngineInfo { name: "candle".into(), version: String::new() },
             threads: 1,

@@ -16,6 +16,7 @@ pub(crate) fn device() -> DeviceInfo {
         memory_bytes: 8 << 30,
         os: "Linux".into(),
         hypervisor: None,
+        host: None,
     }
 }
 

@@ -72,6 +72,7 @@ pub fn measurement(load: u32, decode_ms: &[f64]) -> Measurement {
             memory_bytes: 8 << 30,
             os: "Linux".into(),
             hypervisor: None,
+            host: None,
         },
         engine: EngineInfo { name: "candle".into(), version: "0.11.1".into() },
         threads: 2,
@@ -537,6 +538,7 @@ pub fn probe() -> ProbeReport {
                 device: Some("some-gpu".into()),
             }],
             hypervisor: None,
+            host: None,
         },
         device,
         catalogue: Some(CatalogueMatch {

@@ -140,6 +140,7 @@ fn mock_device() -> DeviceInfo {
         memory_bytes: 16 << 30,
         os: "mock".to_owned(),
         hypervisor: Some(false),
+        host: None,
     }
 }
 

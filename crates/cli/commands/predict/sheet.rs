@@ -17,10 +17,10 @@ use foretoken_transfer::{
     Work,
 };
 
-use super::{argument_of, fitting_quants};
+use super::argument_of;
 use crate::Outcome;
 use crate::args::PredictArgs;
-use crate::commands::resolve_models;
+use crate::commands::{resolve_models, smaller_quants};
 use crate::files::{cross_device, transfer_error};
 use crate::hub::Use;
 use crate::output::{Hinted, Output};
@@ -133,8 +133,9 @@ impl<'a> Place<'a> {
         let times = times([(Phase::Prefill, prefill), (Phase::Decode, decode)], self.n_devices);
         let mut prediction = predict_from_sheet(&sheet, model, workload, &asked, &times);
         if prediction.memory.fits == Some(false) {
-            prediction.memory.fitting_quants =
-                fitting_quants(model, &self.profile, workload, &asked);
+            prediction.memory.fitting_quants = smaller_quants(model, |other| {
+                memory(other, &self.profile, workload, &asked).fits == Some(true)
+            });
             prediction.cannot_run = Some(format!(
                 "{} are needed and the device has {}: weights would be read from storage for \
                  every token",

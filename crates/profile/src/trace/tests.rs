@@ -54,6 +54,7 @@ fn timeline(stretches: Vec<Stretch>, passes: Vec<TimedPass>) -> Timeline {
             memory_bytes: 1 << 30,
             os: "Linux".into(),
             hypervisor: None,
+            host: None,
         },
         engine: EngineInfo { name: "candle".into(), version: "0.11.1".into() },
         threads: 4,
