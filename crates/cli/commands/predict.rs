@@ -6,7 +6,8 @@ use anyhow::Context;
 use foretoken_predict::{Asked, Predictor, memory, predict};
 use foretoken_report::{Predictions, units};
 use foretoken_runner::{
-    CandleEngine, OpenDevice, RunDevice, RunError, check_model, check_workload, threads_in_effect,
+    CandleEngine, OpenDevice, RunDevice, RunError, check_model, check_workload, processor_info,
+    threads_in_effect,
 };
 use foretoken_spec::{
     Backend, Calibration, DeviceBackend, DeviceInfo, Estimate, ModelSource, ModelSpec, Prediction,
@@ -102,6 +103,15 @@ fn doubts(calibration: &Calibration) -> Vec<String> {
         doubts.push(format!(
             "calibration `{}` is of candle {}, this program has {here}",
             calibration.id, calibration.engine.version
+        ));
+    }
+    if let Some(host) =
+        calibration.device.host.as_ref().filter(|host| **host != processor_info().id)
+    {
+        doubts.push(format!(
+            "calibration `{}` is of a GPU that {host} gives its work to: with another processor the \
+             launches, most of a decode step, take another time",
+            calibration.id
         ));
     }
     let of_samples = calibration.warnings.iter().filter(|w| w.contains("disturbed"));

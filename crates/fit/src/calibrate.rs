@@ -6,8 +6,8 @@ use foretoken_cost::EngineProfile;
 use foretoken_observe::{Observation, noise_floor, observations};
 use foretoken_predict::Predictor;
 use foretoken_spec::{
-    Allocator, Backend, Calibration, Ceilings, DatasetRef, HeldOutError, Measurement, Phase,
-    SCHEMA_VERSION, TermFit, Tier, ToolInfo,
+    Allocator, Calibration, Ceilings, DatasetRef, HeldOutError, Measurement, Phase, SCHEMA_VERSION,
+    TermFit, Tier, ToolInfo,
 };
 use foretoken_stats::{bootstrap_std_error, median};
 
@@ -122,7 +122,7 @@ pub(crate) fn one_setup(measurements: &[Measurement]) -> Result<&Measurement, Fi
 
 /// Refuses lines whose engine or backend this version has no profile of.
 pub(crate) fn require_known_engine(m: &Measurement) -> Result<(), FitError> {
-    if m.engine.name == "candle" && m.device.backend == Backend::Cpu {
+    if m.engine.name == "candle" {
         return Ok(());
     }
     Err(FitError::UnknownEngine { engine: m.engine.name.clone(), backend: m.device.backend })

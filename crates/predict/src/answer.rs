@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use foretoken_cost::{approximations, memory_notes, roofline};
 use foretoken_spec::{
-    Basis, Bound, Estimate, FlopCount, ModelSpec, OpPrediction, Phase, PredictedDevice,
-    PredictedModel, PredictedWorkload, Prediction, SCHEMA_VERSION, Tier, Workload,
+    Backend, Basis, Bound, Calibration, Estimate, FlopCount, ModelSpec, OpPrediction, Phase,
+    PredictedDevice, PredictedModel, PredictedWorkload, Prediction, SCHEMA_VERSION, Tier, Workload,
 };
 
 use crate::energy::{PassWork, RequestWork, request_energy};
@@ -125,7 +125,7 @@ pub fn predict(
             nearest_devices: Vec::new(),
         },
         baselines: BTreeMap::new(),
-        verify: verify(model, workload, asked, calibration.threads),
+        verify: verify(model, workload, asked, calibration),
         cannot_run: None,
         memory_notes: memory_notes(model, predictor.engine()),
         warnings: warnings(predictor, model, workload),
@@ -190,9 +190,11 @@ fn ops(
     sampling: &[OpSeconds],
 ) -> Vec<OpPrediction> {
     let ceilings = &predictor.calibration().ceilings;
+    let on_gpu = predictor.engine().is_candle_on_gpu();
     let row = |phase: Phase, op: &OpSeconds| {
         let bound = if op.overhead_seconds > 0.5 * op.seconds {
-            Bound::Overhead
+            // On a graphics device what is fixed per call is the host's part.
+            if on_gpu { Bound::Launch } else { Bound::Overhead }
         } else {
             roofline(op.cost.flop, op.cost.bytes, ceilings).bound
         };
@@ -220,15 +222,24 @@ fn ops(
     rows
 }
 
-fn verify(model: &ModelSpec, workload: &Workload, asked: &Asked, threads: u32) -> String {
+fn verify(
+    model: &ModelSpec,
+    workload: &Workload,
+    asked: &Asked,
+    calibration: &Calibration,
+) -> String {
     let mut command = format!("foretoken measure {}", asked.model_argument);
     if !matches!(model.source, foretoken_spec::ModelSource::Gguf { .. }) {
         command.push_str(&format!(" --quant {}", model.quant));
     }
     command.push_str(&format!(
-        " --prompt {} --gen {} --depth {} --threads {threads}",
+        " --prompt {} --gen {} --depth {}",
         workload.prompt_tokens, workload.generated_tokens, workload.depth
     ));
+    match calibration.device.backend {
+        Backend::Cpu => command.push_str(&format!(" --threads {}", calibration.threads)),
+        backend => command.push_str(&format!(" --device {backend}")),
+    }
     command
 }
 

@@ -575,6 +575,7 @@ fn bound(bound: Bound) -> &'static str {
         Bound::Compute => "compute",
         Bound::Memory => "memory",
         Bound::Overhead => "overhead",
+        Bound::Launch => "launch",
     }
 }
 

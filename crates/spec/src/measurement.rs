@@ -103,7 +103,7 @@ pub enum SpanClock {
 impl SpanClock {
     /// Whether it is the host's, as of every line before there were others.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-    fn is_host(&self) -> bool {
+    pub fn is_host(&self) -> bool {
         *self == Self::Host
     }
 }

@@ -6,7 +6,7 @@ use foretoken_cost::{EngineProfile, Isa, X86Level};
 use foretoken_devices::derive::usual_backend;
 use foretoken_devices::{Question, peaks, require, resolve};
 use foretoken_import::read_speed_rows;
-use foretoken_predict::{Asked, Sheet, SheetTimes, predict_from_sheet};
+use foretoken_predict::{Asked, Sheet, SheetTimes, memory, predict_from_sheet};
 use foretoken_report::{Predictions, units};
 use foretoken_spec::{
     Ceilings, DeviceBackend, DeviceSpec, Estimate, ModelSource, ModelSpec, Phase, Prediction, Tier,

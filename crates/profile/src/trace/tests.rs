@@ -68,6 +68,7 @@ fn timeline(stretches: Vec<Stretch>, passes: Vec<TimedPass>) -> Timeline {
         attention: vec![],
         pairs: OverheadPairs::default(),
         prompt_repeats_ns: vec![],
+        span_clock: foretoken_spec::SpanClock::Host,
         ns_per_event: 40.0,
         sampled_every: 2,
         prompt_text: None,
