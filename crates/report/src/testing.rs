@@ -540,7 +540,6 @@ pub fn probe() -> ProbeReport {
                 device: Some("some-gpu".into()),
             }],
             hypervisor: None,
-            host: None,
         },
         device,
         catalogue: Some(CatalogueMatch {
