@@ -139,7 +139,7 @@ impl From<HoldOutArg> for HoldOut {
 /// Where and with what something runs.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Device to run on: cpu, cuda or cuda:N, metal.
+    /// Device to run on: cpu, cuda or cuda:N, metal; `foretoken devices --here` lists them.
     #[arg(long, value_name = "D", default_value = "cpu")]
     pub device: String,
     /// Threads of the engine [default: physical cores].
@@ -619,7 +619,8 @@ Examples:
   foretoken devices rtx 40 --format json
   foretoken devices --kind phone
   foretoken devices --show raspberry-pi-5-8gb  every figure, its source and confidence
-  foretoken devices --show my-board.toml       check a file of your own, and what follows from it")]
+  foretoken devices --show my-board.toml       check a file of your own, and what follows from it
+  foretoken devices --here                     what this build and this machine can run on")]
 pub struct DevicesArgs {
     /// Show only devices whose ids, names, cores, memory or ISA contain all of these.
     #[arg(value_name = "TEXT")]
@@ -636,6 +637,9 @@ pub struct DevicesArgs {
     /// Show one device, or the devices of a .toml, .json or .csv file, in full.
     #[arg(long, value_name = "ID|FILE", conflicts_with_all = ["filter", "filter_by_name", "kind", "backend"])]
     pub show: Option<String>,
+    /// List what this build and this machine can run on instead, and why not on the rest.
+    #[arg(long, conflicts_with_all = ["filter", "filter_by_name", "kind", "backend", "show"])]
+    pub here: bool,
 }
 
 /// `probe`

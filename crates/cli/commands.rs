@@ -18,12 +18,13 @@ pub mod synth;
 pub mod validate;
 pub mod validate_devices;
 
-use anyhow::{Context, bail};
-use foretoken_catalog::{is_gguf, resolve};
+use anyhow::Context;
+use foretoken_catalog::{check_scheme, is_gguf, resolve};
 use foretoken_cost::{EngineProfile, memory_parts};
+use foretoken_gguf::mix::quantized_spec;
 use foretoken_hub::HubRef;
-use foretoken_runner::{available_memory, check_memory, reference_bytes, rerun_with_threads};
-use foretoken_spec::{DeviceInfo, ModelSpec, QuantScheme, Workload};
+use foretoken_runner::{NoDevice, OpenDevice, RunDevice, check_memory, rerun_with_threads};
+use foretoken_spec::{ModelSpec, QuantScheme, Workload};
 
 use crate::args::RunArgs;
 use crate::hub::{Use, is_hub_name, resolve_hub};
@@ -32,18 +33,50 @@ use crate::output::Hinted;
 /// Resident size of the process before any model is loaded: the binary, its stacks and pools.
 pub const PROCESS_BYTES: u64 = 24 << 20;
 
-/// Refuses a model that free memory cannot hold, with what measuring takes beside it.
+/// Refuses a model that the device's free memory cannot hold, with what measuring takes beside it;
+/// says in which quantizations the same model would fit.
 pub fn check_fits<'a>(
     model: &ModelSpec,
     workloads: impl IntoIterator<Item = &'a Workload>,
-    device: &DeviceInfo,
+    device: &OpenDevice,
 ) -> anyhow::Result<()> {
-    let engine = EngineProfile::candle(device);
-    let of = |workload| memory_parts(model, &engine, workload).total();
-    let most = workloads.into_iter().map(of).max().unwrap_or(0);
-    let needed = most + PROCESS_BYTES + reference_bytes(device.l3_bytes);
-    let Some(available) = available_memory() else { return Ok(()) };
-    check_memory(needed, available).with_context(|| format!("{} {}", model.name, model.quant))
+    let Some(available) = device.available_memory() else { return Ok(()) };
+    let engine = EngineProfile::candle(device.info());
+    let workloads: Vec<&Workload> = workloads.into_iter().collect();
+    let needed = |model: &ModelSpec| {
+        let of = |workload: &&Workload| memory_parts(model, &engine, workload).total();
+        let most = workloads.iter().map(of).max().unwrap_or(0);
+        most.saturating_add(PROCESS_BYTES).saturating_add(device.reference_bytes())
+    };
+    let Err(error) = check_memory(needed(model), available) else { return Ok(()) };
+    let smaller = smaller_quants(model, |other| needed(other) <= available);
+    let message = format!("{} {} on {}", model.name, model.quant, device.info().name);
+    let hint = match smaller.as_slice() {
+        [] => return Err(error).context(message),
+        quants => format!("it would fit as {}", quants.join(", ")),
+    };
+    Err(Hinted::new(format!("{message}: {error}"), hint).into())
+}
+
+/// Quantizations that are looked at where the one asked for does not fit, largest first.
+const SMALLER: [QuantScheme; 6] = [
+    QuantScheme::Q8_0,
+    QuantScheme::Q6_K,
+    QuantScheme::Q5_K_M,
+    QuantScheme::Q4_K_M,
+    QuantScheme::Q3_K_M,
+    QuantScheme::Q2_K,
+];
+
+/// The quantizations in which the same model would fit.
+pub fn smaller_quants(model: &ModelSpec, fits: impl Fn(&ModelSpec) -> bool) -> Vec<String> {
+    let fits = |scheme: &QuantScheme| {
+        let (name, family) = (&model.name, &model.family);
+        let (source, shape) = (model.source.clone(), model.shape.clone());
+        fits(&quantized_spec(name, family, source, shape, *scheme))
+    };
+    let allowed = |scheme: &QuantScheme| check_scheme(&model.shape, &model.name, *scheme).is_ok();
+    SMALLER.into_iter().filter(allowed).filter(fits).map(|scheme| scheme.to_string()).collect()
 }
 
 /// Every model in every quantization asked for; a GGUF file brings its own, which must be one of
@@ -119,24 +152,26 @@ pub fn beyond_context(spec: &ModelSpec, workload: &Workload) -> Option<String> {
     })
 }
 
-/// Settles where the engine runs: refuses devices that are not built in, and starts the program
-/// again where another number of threads is asked for (candle reads it once per process).
-pub fn run_here(run: &RunArgs) -> anyhow::Result<()> {
-    let (device, _) = run.device.split_once(':').unwrap_or((&run.device, ""));
-    match device {
-        "cpu" => {}
-        "cuda" | "metal" => {
-            let message = format!("--device {}: this build runs on the CPU only", run.device);
-            return Err(Hinted::new(message, "use --device cpu").into());
+/// Settles where the engine runs: starts the program again where another number of threads is asked
+/// for (candle reads it once per process), and opens the device.
+///
+/// # Errors
+/// A device that this build does not have, or that its driver does not give.
+pub fn run_here(run: &RunArgs) -> anyhow::Result<OpenDevice> {
+    let device = RunDevice::parse(&run.device).map_err(refused)?;
+    if let Some(threads) = run.threads {
+        let status = rerun_with_threads(threads)
+            .with_context(|| format!("cannot start again with {threads} threads"))?;
+        if let Some(status) = status {
+            // Only where the system cannot replace a process: the other one did the work.
+            std::process::exit(status.code().unwrap_or(2));
         }
-        other => bail!("unknown device `{other}`; known: cpu, cuda[:N], metal"),
     }
-    let Some(threads) = run.threads else { return Ok(()) };
-    let status = rerun_with_threads(threads)
-        .with_context(|| format!("cannot start again with {threads} threads"))?;
-    match status {
-        None => Ok(()),
-        // Only where the system cannot replace a process: the other one did the work.
-        Some(status) => std::process::exit(status.code().unwrap_or(2)),
-    }
+    device.open().map_err(refused)
+}
+
+/// The refusal with its remedy.
+pub fn refused(error: NoDevice) -> anyhow::Error {
+    let hint = error.hint();
+    Hinted::new(error.to_string(), hint).into()
 }

@@ -10,14 +10,19 @@ use crate::output::{Hinted, Output};
 /// How long nothing runs before, so that the power of an idle machine is known.
 const IDLE_TIME: Duration = Duration::from_secs(3);
 
-/// Opens the meter, where there is one, and measures the idle power.
+/// Opens the meter, where there is one, and measures the idle power. A model that runs on the card
+/// at a PCI address is measured by that card, unless another meter is asked for.
 ///
 /// # Errors
 /// A meter that was asked for by name and cannot be used.
-pub fn open_meter(args: &MeterArgs, output: &Output) -> anyhow::Result<Option<Sampler>> {
-    let Some(wanted) = wanted(args.meter) else { return Ok(None) };
+pub fn open_meter(
+    args: &MeterArgs,
+    card: Option<String>,
+    output: &Output,
+) -> anyhow::Result<Option<Sampler>> {
+    let Some(wanted) = wanted(args.meter, card) else { return Ok(None) };
     let system = args.meter_root.as_deref().map_or_else(System::this, System::recorded);
-    let found = find(&system, wanted);
+    let found = find(&system, &wanted);
     let Some(meter) = found.meter else {
         return match (wanted, found.unusable.first()) {
             (Wanted::Only(_), Some(unusable)) => Err(refusal(unusable)),
@@ -45,13 +50,13 @@ pub fn open_meter(args: &MeterArgs, output: &Output) -> anyhow::Result<Option<Sa
 }
 
 /// `None` where no energy is wanted.
-fn wanted(meter: MeterArg) -> Option<Wanted> {
+fn wanted(meter: MeterArg, card: Option<String>) -> Option<Wanted> {
     Some(match meter {
-        MeterArg::Auto => Wanted::Processor,
+        MeterArg::Auto => card.map_or(Wanted::Processor, Wanted::Card),
         MeterArg::None => return None,
         MeterArg::Rapl => Wanted::Only(Source::Rapl),
         MeterArg::Ina3221 => Wanted::Only(Source::Ina3221),
-        MeterArg::Nvml => Wanted::Only(Source::Nvml),
+        MeterArg::Nvml => card.map_or(Wanted::Only(Source::Nvml), Wanted::Card),
         MeterArg::Powermetrics => Wanted::Only(Source::Powermetrics),
         MeterArg::Battery => Wanted::Only(Source::Battery),
     })

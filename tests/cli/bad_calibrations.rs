@@ -63,7 +63,12 @@ fn that_nothing_was_held_out_from_are_told_apart() {
 
 #[test]
 fn of_another_backend() {
-    check("/device/backend", Some(json!("cuda")), &["is cuda, but cpu", "hint: "]);
+    let sandbox = Sandbox::new();
+    let file = sandbox.changed("calibration.json", "/device/backend", Some(json!("cuda")));
+    let path = format!("./{file}");
+    let args = ["predict", "tinyllama-1.1b", "--quant", "Q8_0", "--backend", "cpu"];
+    let words = ["calibration.json", "is cuda, but cpu", "hint: ask for --backend cuda"];
+    sandbox.error_says(&[&args[..], &["--calibration", &path]].concat(), &words);
 }
 
 #[test]

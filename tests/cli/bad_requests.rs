@@ -72,16 +72,6 @@ fn addresses_of_the_hub_are_told_as_names() {
 }
 
 #[test]
-fn devices_that_are_not_built_in() {
-    let sandbox = Sandbox::new();
-    let model = fixture("config.json");
-    for device in ["cuda", "cuda:1", "metal"] {
-        sandbox.error_says(&["measure", &model, "--device", device], &[device, "hint: "]);
-    }
-    sandbox.error_says(&["measure", &model, "--device", "abacus"], &["abacus", "known: cpu"]);
-}
-
-#[test]
 fn a_model_that_does_not_fit_is_refused_with_the_numbers() {
     let shape = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 65536,
         "intermediate_size": 262144, "num_hidden_layers": 400, "num_attention_heads": 512,

@@ -7,6 +7,7 @@ mod calibrate;
 mod device_spec;
 mod devices;
 mod energy;
+mod gpu;
 mod help;
 mod hub;
 mod import;

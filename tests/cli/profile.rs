@@ -676,7 +676,8 @@ fn arguments_that_cannot_be_met() {
         refused(&[&budget], &["--overhead-budget", "write"]);
     }
     for device in ["cuda", "cuda:1", "metal"] {
-        refused(&["--device", device], &[device, "--device cpu"]);
+        let name = device.split(':').next().unwrap();
+        refused(&["--device", device], &[name, "--device cpu"]);
     }
     refused(&["--calibration", "x"], &["--trace"]);
     refused(&["--calibration", "absent", "--trace", "t.json"], &["absent"]);

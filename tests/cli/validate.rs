@@ -93,8 +93,7 @@ fn data_with_what_is_no_number() {
 }
 
 #[test]
-fn data_of_another_backend_or_engine() {
-    check("/device/backend", Some(json!("cuda")), &["field `device.backend` is cuda"]);
+fn data_of_another_engine() {
     check("/engine/name", Some(json!("llama.cpp")), &["field `engine.name`", "llama.cpp"]);
 }
 

@@ -20,8 +20,7 @@ use foretoken_pipeline::{
 use foretoken_plan::Design;
 use foretoken_report::Calibrated;
 use foretoken_runner::{
-    CandleEngine, Engine, Progress as SessionProgress, SamplingMode, available_memory, rfc3339_utc,
-    tool_info,
+    CandleEngine, Engine, Progress as SessionProgress, SamplingMode, rfc3339_utc, tool_info,
 };
 use foretoken_spec::{
     CalibrateReport, Calibration, CalibrationRef, DatasetRef, DesignStep, FitSummary, Measurement,
@@ -56,14 +55,18 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
     if let Some(file) = &args.from {
         return refit(args, file, begun, output);
     }
-    run_here(&args.run)?;
-    let mut engine = CandleEngine::new(SamplingMode::Temperature { seed: SEED }).keeping_memory();
+    if args.engine.engine == EngineArg::LlamaCpp {
+        bench::require_own_device(&args.run)?;
+    }
+    let device = run_here(&args.run)?;
+    let sampling = SamplingMode::Temperature { seed: SEED };
+    let mut engine = CandleEngine::on(device.clone(), sampling).keeping_memory();
     if args.engine.engine == EngineArg::LlamaCpp {
         return bench::run(args, &mut engine, begun, output);
     }
-    let design = design(&schemes(args), engine.device())?;
+    let design = design(&schemes(args), &device)?;
     let job = Job::settle(args, &engine, output)?;
-    engine = engine.with_meter(open_meter(&args.meter, output)?);
+    engine = engine.with_meter(open_meter(&args.meter, device.pci_address(), output)?);
     let stop = stop_on_interrupt()?;
     let steps = measure(&job, &design, &mut engine, &stop, output)?;
     let wanted: Vec<String> = design.classes().iter().map(|class| class.key()).collect();
@@ -71,10 +74,11 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
     // What the design's models have left in the allocator is free for the proof.
     engine.prepare_load();
     let is_stopped = || stop.load(Ordering::SeqCst);
+    let available = device.available_memory();
     let mut run_plan = |plan: &ProofPlan, settings: &ProofSettings, keeper: &mut dyn Keeper| {
         Ok(run_proof(&mut engine, plan, settings, keeper, &is_stopped)?)
     };
-    let proof = (ProofTiming::IN_PROCESS, &mut run_plan as &mut RunPlan<'_>);
+    let proof = (ProofTiming::IN_PROCESS, available, &mut run_plan as &mut RunPlan<'_>);
     let proved = prove(&job, &calibration, proof, &is_stopped, output);
     finish(args, &job, &calibration, steps, proved, begun, output)
 }
@@ -178,7 +182,7 @@ fn refit(
         output.warn(warning);
     }
     let first = dataset.measurements.first();
-    let default_id = || first.map(|m| format!("{}-{}-{}t", m.device.id, m.engine.name, m.threads));
+    let default_id = || first.map(|m| job::default_id(&m.device, &m.engine.name, m.threads));
     let id = args.name.clone().or_else(default_id).unwrap_or_default();
     let calibration_file = job::calibration_file(args, &id)?;
     if args.name.is_none() && args.out.is_none() && calibration_file.exists() {
@@ -291,13 +295,13 @@ type RunPlan<'a> =
 fn prove(
     job: &Job,
     calibration: &Calibration,
-    (timing, run): (ProofTiming, &mut RunPlan<'_>),
+    (timing, available_bytes, run): (ProofTiming, Option<u64>, &mut RunPlan<'_>),
     is_stopped: &dyn Fn() -> bool,
     output: &Output,
 ) -> anyhow::Result<Proved> {
     let settings = ProofSettings {
         limit: PROOF_LIMIT,
-        available_bytes: available_memory(),
+        available_bytes,
         schemes: job.schemes.clone(),
         session: format!("proof-{}", job.time),
         tool: job.tool.clone(),

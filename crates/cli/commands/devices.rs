@@ -3,15 +3,20 @@
 use std::path::Path;
 
 use foretoken_devices::{DeviceError, FileFormat, catalogue, find, read_device_file};
-use foretoken_report::Devices;
+use foretoken_report::{Devices, DevicesHere};
+use foretoken_runner::devices_here;
 use foretoken_spec::DeviceSpec;
 
 use crate::Outcome;
 use crate::args::DevicesArgs;
 use crate::output::{Hinted, Output};
 
-/// Lists the devices that fit all of what is asked for, or shows those of `--show`.
+/// Lists the devices that fit all of what is asked for, or shows those of `--show` or `--here`.
 pub fn run(args: &DevicesArgs, output: &Output) -> anyhow::Result<Outcome> {
+    if args.here {
+        output.print(&DevicesHere(devices_here()))?;
+        return Ok(Outcome::Good);
+    }
     let devices = match &args.show {
         Some(argument) => shown(argument, output)?,
         None => listed(args)?,

@@ -3,7 +3,7 @@
 use foretoken_cost::{EngineProfile, approximations, pass_cost};
 use foretoken_gguf::mix::fallback_note;
 use foretoken_gguf::synth::SyntheticGguf;
-use foretoken_runner::device_info;
+use foretoken_runner::processor_info;
 use foretoken_spec::{
     FileContents, InspectReport, InspectedModel, InspectedOp, InspectedTensor, ModelSource,
     ModelSpec, Pass, Phase, SCHEMA_VERSION, Workload,
@@ -46,7 +46,7 @@ fn inspect(spec: &ModelSpec, workload: &Workload) -> InspectReport {
         .iter()
         .map(|tensor| InspectedTensor { tensor: tensor.clone(), bytes: tensor.bytes() })
         .collect();
-    let engine = EngineProfile::candle(&device_info());
+    let engine = EngineProfile::candle(&processor_info());
     let kv_elements = spec.shape.kv_elements_per_token();
     InspectReport {
         schema_version: SCHEMA_VERSION,

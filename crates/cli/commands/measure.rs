@@ -9,14 +9,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use foretoken_pipeline::{default_schemes, design_loads};
 use foretoken_report::{Measured, summarise};
 use foretoken_runner::{
-    CandleEngine, LoadPlan, Progress as SessionProgress, SamplingMode, SessionObserver,
-    SessionPlan, WorkloadPlan, check_model, check_workload, device_info, interleave, rfc3339_utc,
-    run_session, tool_info,
+    CandleEngine, LoadPlan, OpenDevice, Progress as SessionProgress, SamplingMode, SessionObserver,
+    SessionPlan, WorkloadPlan, check_model, check_workload, interleave, rfc3339_utc, run_session,
+    tool_info,
 };
 use foretoken_spec::{Measurement, ModelSource, ModelSpec, Workload};
 
 use crate::Outcome;
 use crate::args::{AllocatorArg, EngineArg, MeasureArgs};
+use crate::commands::calibrate::bench::require_own_device;
 use crate::commands::{beyond_context, check_fits, resolve_models, run_here};
 use crate::files::{JsonLines, make_folder};
 use crate::hub::Use;
@@ -34,15 +35,18 @@ const SEED: u64 = 0x5eed;
 /// Runs the models and prints what was observed.
 pub fn run(args: &MeasureArgs, output: &Output) -> anyhow::Result<Outcome> {
     let workloads = workloads(args)?;
-    let models = resolve_models(&args.models, &args.quant, Use::Run(output))?;
     let is_candle = args.engine.engine == EngineArg::Candle;
+    if !is_candle {
+        require_own_device(&args.run)?;
+    }
+    let device = run_here(&args.run)?;
+    let models = resolve_models(&args.models, &args.quant, Use::Run(output))?;
     for model in &models {
         match is_candle {
-            true => check(model, &workloads)?,
+            true => check(model, &workloads, &device)?,
             false => bench::check(model, &workloads)?,
         }
     }
-    run_here(&args.run)?;
     let open = |path| {
         make_folder(path, output)?;
         JsonLines::append(path)
@@ -56,8 +60,10 @@ pub fn run(args: &MeasureArgs, output: &Output) -> anyhow::Result<Outcome> {
             output.warn(&warning);
         }
     }
-    let run = if is_candle { measure } else { bench::measure };
-    let mut measurements = run(args, &models, &workloads, out, output)?;
+    let mut measurements = match is_candle {
+        true => measure(args, device, (&models, &workloads), out, output)?,
+        false => bench::measure(args, &models, &workloads, out, output)?,
+    };
     measurements.retain(|m| m.model.source != ModelSource::Mini);
     let mut reports = summarise(&measurements);
     for report in &mut reports {
@@ -92,12 +98,12 @@ fn workloads(args: &MeasureArgs) -> anyhow::Result<Vec<WorkloadPlan>> {
 }
 
 /// Refuses what the engine cannot run or the memory cannot hold, before anything is loaded.
-fn check(model: &ModelSpec, workloads: &[WorkloadPlan]) -> anyhow::Result<()> {
-    check_model(model)?;
+fn check(model: &ModelSpec, workloads: &[WorkloadPlan], device: &OpenDevice) -> anyhow::Result<()> {
+    check_model(model, device.info().backend)?;
     for plan in workloads {
         check_workload(model, &plan.workload)?;
     }
-    check_fits(model, workloads.iter().map(|plan| &plan.workload), &device_info())
+    check_fits(model, workloads.iter().map(|plan| &plan.workload), device)
 }
 
 fn context_warnings(model: &ModelSpec, workloads: &[WorkloadPlan]) -> Vec<String> {
@@ -131,19 +137,20 @@ fn loads(
 /// Runs the session; what was measured before Ctrl-C is the answer then.
 fn measure(
     args: &MeasureArgs,
-    models: &[ModelSpec],
-    workloads: &[WorkloadPlan],
+    device: OpenDevice,
+    (models, workloads): (&[ModelSpec], &[WorkloadPlan]),
     out: Option<JsonLines>,
     output: &Output,
 ) -> anyhow::Result<Vec<Measurement>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let sampling =
         if args.greedy { SamplingMode::Greedy } else { SamplingMode::Temperature { seed: SEED } };
-    let mut engine = CandleEngine::new(sampling);
+    let meter = open_meter(&args.meter, device.pci_address(), output)?;
+    let mut engine = CandleEngine::on(device, sampling);
     if args.allocator == AllocatorArg::Kept {
         engine = engine.keeping_memory();
     }
-    engine = engine.with_meter(open_meter(&args.meter, output)?);
+    engine = engine.with_meter(meter);
     let minis: Vec<LoadPlan> = match args.minis {
         true => (0..args.repeat)
             .flat_map(|load| design_loads(&engine, &default_schemes(), load))

@@ -4,23 +4,20 @@ mod observe;
 mod sheet;
 
 use anyhow::Context;
-use foretoken_catalog::check_scheme;
-use foretoken_cost::EngineProfile;
-use foretoken_gguf::mix::quantized_spec;
 use foretoken_predict::{Asked, Predictor, memory, predict};
 use foretoken_report::{Predictions, units};
 use foretoken_runner::{
-    CandleEngine, RunError, available_memory, check_model, check_workload, device_info,
+    CandleEngine, OpenDevice, RunDevice, RunError, check_model, check_workload, processor_info,
     threads_in_effect,
 };
 use foretoken_spec::{
     AvailableMemory, Backend, Calibration, DeviceBackend, DeviceInfo, Estimate, ModelSource,
-    ModelSpec, Prediction, QuantScheme, Workload,
+    ModelSpec, Prediction, Workload,
 };
 
 use crate::Outcome;
 use crate::args::PredictArgs;
-use crate::commands::{PROCESS_BYTES, resolve_models};
+use crate::commands::{PROCESS_BYTES, resolve_models, smaller_quants};
 use crate::files::{
     Stored, find_calibration, is_same_machine, newest_calibration, require_backend,
 };
@@ -42,7 +39,7 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     for doubt in doubts(&stored.calibration) {
         output.warn(&doubt);
     }
-    let here = is_same_machine(&stored.calibration.device, &device_info());
+    let here = here(&stored.calibration.device);
     let mut predictor = Predictor::new(&stored.calibration)
         .with_context(|| format!("cannot use {}", stored.path.display()))?;
     if let Some(kv_type) = &args.kv_type {
@@ -53,10 +50,9 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     for model in &models {
         let asked = Asked {
             batch_size: args.batch,
-            available_bytes: if here {
-                available_memory()
-            } else {
-                Some(stored.calibration.device.memory_bytes)
+            available_bytes: match &here {
+                Some(device) => device.available_memory(),
+                None => Some(stored.calibration.device.memory_bytes),
             },
             process_bytes: PROCESS_BYTES,
             model_argument: argument_of(model),
@@ -64,13 +60,15 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
         let mut prediction = predict(&predictor, model, &workload, &asked)?;
         require_finite(&prediction, &stored)?;
         prediction.memory.available_is =
-            Some(if here { AvailableMemory::Free } else { AvailableMemory::Installed });
+            Some(if here.is_some() { AvailableMemory::Free } else { AvailableMemory::Installed });
         if prediction.memory.fits == Some(false) {
-            prediction.memory.fitting_quants =
-                fitting_quants(model, predictor.engine(), &workload, &asked);
+            prediction.memory.fitting_quants = smaller_quants(model, |other| {
+                memory(other, predictor.engine(), &workload, &asked).fits == Some(true)
+            });
         }
-        prediction.cannot_run =
-            cannot_run(model, &stored.calibration.engine.name, &workload, args.batch);
+        let (backend, engine) =
+            (stored.calibration.device.backend, stored.calibration.engine.name.as_str());
+        prediction.cannot_run = cannot_run(model, (engine, backend), &workload, args.batch);
         // Where readers of earlier versions looked for it.
         let said = prediction.cannot_run.as_ref().map(|reason| format!("it cannot run: {reason}"));
         prediction.warnings.extend(said);
@@ -82,38 +80,11 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
 
 /// Refuses engines that nothing can be calibrated for.
 fn require_known(engine: &str) -> anyhow::Result<()> {
-    if EngineProfile::named(engine, &device_info()).is_some() {
+    if [ENGINE, "llama.cpp"].contains(&engine) {
         return Ok(());
     }
     let message = format!("no calibrations of engine `{}`", engine.escape_debug());
     Err(Hinted::new(message, "use --engine candle or --engine llama.cpp").into())
-}
-
-/// Quantizations that are looked at where the one asked for does not fit, largest first.
-const SMALLER: [QuantScheme; 6] = [
-    QuantScheme::Q8_0,
-    QuantScheme::Q6_K,
-    QuantScheme::Q5_K_M,
-    QuantScheme::Q4_K_M,
-    QuantScheme::Q3_K_M,
-    QuantScheme::Q2_K,
-];
-
-/// The quantizations in which the same model would fit.
-fn fitting_quants(
-    model: &ModelSpec,
-    engine: &EngineProfile,
-    workload: &Workload,
-    asked: &Asked,
-) -> Vec<String> {
-    let fits = |scheme: &QuantScheme| {
-        let (name, family) = (&model.name, &model.family);
-        let (source, shape) = (model.source.clone(), model.shape.clone());
-        let other = quantized_spec(name, family, source, shape, *scheme);
-        memory(&other, engine, workload, asked).fits == Some(true)
-    };
-    let allowed = |scheme: &QuantScheme| check_scheme(&model.shape, &model.name, *scheme).is_ok();
-    SMALLER.into_iter().filter(allowed).filter(fits).map(|scheme| scheme.to_string()).collect()
 }
 
 /// Refuses numbers that no machine has: the coefficients behind them are broken.
@@ -146,17 +117,31 @@ fn doubts(calibration: &Calibration) -> Vec<String> {
             calibration.id, calibration.engine.version
         ));
     }
+    if let Some(host) =
+        calibration.device.host.as_ref().filter(|host| **host != processor_info().id)
+    {
+        doubts.push(format!(
+            "calibration `{}` is of a GPU that {host} gives its work to: with another processor the \
+             launches, most of a decode step, take another time",
+            calibration.id
+        ));
+    }
     let of_samples = calibration.warnings.iter().filter(|w| w.contains("disturbed"));
     doubts.extend(of_samples.cloned());
     doubts
 }
 
 /// Why candle would not run what is predicted.
-fn cannot_run(model: &ModelSpec, engine: &str, workload: &Workload, batch: u32) -> Option<String> {
+fn cannot_run(
+    model: &ModelSpec,
+    (engine, backend): (&str, Backend),
+    workload: &Workload,
+    batch: u32,
+) -> Option<String> {
     if engine != ENGINE {
         return None;
     }
-    match check_model(model).and_then(|()| check_workload(model, workload)).err() {
+    match check_model(model, backend).and_then(|()| check_workload(model, workload)).err() {
         Some(RunError::Unsupported { reason, .. }) => Some(reason.to_string()),
         Some(other) => Some(other.to_string()),
         None if batch > 1 => Some(format!(
@@ -167,16 +152,47 @@ fn cannot_run(model: &ModelSpec, engine: &str, workload: &Workload, batch: u32) 
     }
 }
 
-/// The calibration asked for, or the newest of this machine.
-fn calibration(args: &PredictArgs, output: &Output) -> anyhow::Result<Stored> {
-    let Some(argument) = &args.calibration else {
-        if let Some(backend) = args.backend.filter(|backend| *backend != DeviceBackend::Cpu) {
-            let message = format!("--backend {backend}: which calibration of it is not told");
-            let hint = "give --calibration ID of one that `calibrate --engine llama.cpp` wrote, or \
-                        --device-spec for a device that nothing was run on";
+/// The device of a calibration, where it is this machine's and this build can open it.
+fn here(calibrated: &DeviceInfo) -> Option<OpenDevice> {
+    let device = device_of(calibrated.backend)?.open().ok()?;
+    is_same_machine(calibrated, device.info()).then_some(device)
+}
+
+/// The first device of a backend; `None` of those that candle has not.
+fn device_of(backend: Backend) -> Option<RunDevice> {
+    match backend {
+        Backend::Cpu => Some(RunDevice::Cpu),
+        Backend::Cuda => Some(RunDevice::Cuda(0)),
+        Backend::Metal => Some(RunDevice::Metal),
+        Backend::Rocm | Backend::Vulkan | Backend::Sycl | Backend::Opencl => None,
+    }
+}
+
+/// The backend asked for, of those that can be calibrated.
+fn wanted_backend(args: &PredictArgs) -> anyhow::Result<Option<Backend>> {
+    Ok(match args.backend {
+        None => None,
+        Some(DeviceBackend::Cpu) => Some(Backend::Cpu),
+        Some(DeviceBackend::Cuda) => Some(Backend::Cuda),
+        Some(DeviceBackend::Metal) => Some(Backend::Metal),
+        Some(DeviceBackend::Rocm) => Some(Backend::Rocm),
+        Some(DeviceBackend::Vulkan) => Some(Backend::Vulkan),
+        Some(DeviceBackend::Sycl) => Some(Backend::Sycl),
+        Some(DeviceBackend::Opencl) => Some(Backend::Opencl),
+        Some(other) => {
+            let message = format!("--backend {other}: nothing can be calibrated on it");
+            let hint = "use --backend cpu, cuda or metal, of llama.cpp also rocm, vulkan, sycl or \
+                        opencl; or --device-spec for a device that nothing was run on";
             return Err(Hinted::new(message, hint).into());
         }
-        return newest(args, Backend::Cpu, output);
+    })
+}
+
+/// The calibration asked for, or the newest of this machine.
+fn calibration(args: &PredictArgs, output: &Output) -> anyhow::Result<Stored> {
+    let wanted = wanted_backend(args)?;
+    let Some(argument) = &args.calibration else {
+        return newest(args, wanted.unwrap_or(Backend::Cpu), output);
     };
     let stored = find_calibration(argument)?;
     let found = &stored.calibration;
@@ -200,9 +216,18 @@ fn calibration(args: &PredictArgs, output: &Output) -> anyhow::Result<Stored> {
 /// The newest calibration of this machine for the threads asked for, or for those that candle
 /// takes by itself.
 fn newest(args: &PredictArgs, backend: Backend, output: &Output) -> anyhow::Result<Stored> {
-    let device = DeviceInfo { backend, ..device_info() };
+    let Some(device) = device_of(backend) else {
+        let message = format!("--backend {backend}: which calibration of it is not told");
+        let hint = "name one with --calibration: `calibrate --engine llama.cpp` writes them";
+        return Err(Hinted::new(message, hint).into());
+    };
+    let device = device.open().map_err(|error| {
+        let hint = format!("{}, or name a calibration with --calibration", error.hint());
+        Hinted::new(error.to_string(), hint)
+    })?;
+    let device = device.info();
     let threads = args.threads.unwrap_or_else(threads_in_effect);
-    let found = newest_calibration(&device, args.engine.as_deref().unwrap_or(ENGINE), threads);
+    let found = newest_calibration(device, args.engine.as_deref().unwrap_or(ENGINE), threads);
     for warning in &found.warnings {
         output.warn(warning);
     }
@@ -214,7 +239,10 @@ fn newest(args: &PredictArgs, backend: Backend, output: &Output) -> anyhow::Resu
         (None, Some(other)) => Err(other_threads(&other, threads).into()),
         (None, None) => {
             let message = format!("no calibration of this machine ({}, {backend}) yet", device.id);
-            Err(Hinted::new(message, "run `foretoken calibrate`").into())
+            let hint = format!("run `foretoken calibrate --device {backend}`");
+            let hint =
+                if backend == Backend::Cpu { "run `foretoken calibrate`".into() } else { hint };
+            Err(Hinted::new(message, hint).into())
         }
     }
 }

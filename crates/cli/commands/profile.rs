@@ -12,10 +12,10 @@ use foretoken_predict::Predictor;
 use foretoken_profile::{compare, profile_of, write_trace};
 use foretoken_report::{Format, Profiled, render, units};
 use foretoken_runner::{
-    CandleEngine, ProfilePlan, ProfilePrompt, SamplingMode, TextCodec, check_model, check_workload,
-    device_info, run_profile, threads_in_effect, tool_info,
+    CandleEngine, OpenDevice, ProfilePlan, ProfilePrompt, SamplingMode, TextCodec, check_model,
+    check_workload, run_profile, threads_in_effect, tool_info,
 };
-use foretoken_spec::{ModelSource, ModelSpec, Pass, ProfileReport, Timeline, Workload};
+use foretoken_spec::{DeviceInfo, ModelSource, ModelSpec, Pass, ProfileReport, Timeline, Workload};
 use foretoken_tokenize::{DecodeStream, Tokenizer};
 
 use crate::Outcome;
@@ -42,16 +42,16 @@ const BYTES_PER_TOKEN: usize = 3;
 /// Runs the model once under the probes and prints where its time went.
 pub fn run(args: &ProfileArgs, output: &Output) -> anyhow::Result<Outcome> {
     let quants: Vec<_> = args.quant.into_iter().collect();
+    let device = run_here(&args.run)?;
     let models = resolve_models(std::slice::from_ref(&args.model), &quants, Use::Run(output))?;
     let [model] = models.as_slice() else { bail!("name one model") };
     let prompt = prompt(args, model)?;
-    check(args, model, &prompt)?;
+    check(args, model, &prompt, &device)?;
     let old = args.against.as_deref().map(read_comparable).transpose()?;
     check_places(args, output)?;
-    run_here(&args.run)?;
-    let calibration = calibration(args, output)?;
+    let calibration = calibration(args, device.info(), output)?;
 
-    let timeline = profile(args, model, prompt, output)?;
+    let timeline = profile(args, device, (model, prompt), output)?;
     if let Some(path) = &args.trace {
         save_trace(path, &timeline, calibration.as_ref())?;
         output.note(&format!("trace: {} (opens in https://ui.perfetto.dev)", path.display()));
@@ -110,8 +110,13 @@ fn prompt(args: &ProfileArgs, model: &ModelSpec) -> anyhow::Result<ProfilePrompt
 }
 
 /// Refuses what cannot run, before anything is loaded.
-fn check(args: &ProfileArgs, model: &ModelSpec, prompt: &ProfilePrompt) -> anyhow::Result<()> {
-    check_model(model)?;
+fn check(
+    args: &ProfileArgs,
+    model: &ModelSpec,
+    prompt: &ProfilePrompt,
+    device: &OpenDevice,
+) -> anyhow::Result<()> {
+    check_model(model, device.info().backend)?;
     let prompt_tokens = match prompt {
         ProfilePrompt::Tokens(0) => {
             let message = "--prompt 0: a run begins with a prompt";
@@ -137,7 +142,7 @@ fn check(args: &ProfileArgs, model: &ModelSpec, prompt: &ProfilePrompt) -> anyho
             return Err(Hinted::new(message, "shorten --prompt or --gen").into());
         }
     }
-    check_fits(model, [&workload], &device_info())
+    check_fits(model, [&workload], device)
 }
 
 /// An older profile that has something to compare with.
@@ -192,14 +197,18 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
 
 /// The calibration of the predicted track: the one asked for, else this machine's where there is
 /// one.
-fn calibration(args: &ProfileArgs, output: &Output) -> anyhow::Result<Option<Stored>> {
+fn calibration(
+    args: &ProfileArgs,
+    device: &DeviceInfo,
+    output: &Output,
+) -> anyhow::Result<Option<Stored>> {
     if args.trace.is_none() {
         return Ok(None);
     }
     if let Some(argument) = &args.calibration {
         return find_calibration(argument).map(Some);
     }
-    let found = newest_calibration(&device_info(), "candle", threads_in_effect()).exact;
+    let found = newest_calibration(device, "candle", threads_in_effect()).exact;
     match &found {
         Some(stored) => output.note(&format!("calibration: {}", stored.path.display())),
         None => output.note("no calibration of this machine: the trace has no predicted track"),
@@ -209,8 +218,8 @@ fn calibration(args: &ProfileArgs, output: &Output) -> anyhow::Result<Option<Sto
 
 fn profile(
     args: &ProfileArgs,
-    model: &ModelSpec,
-    prompt: ProfilePrompt,
+    device: OpenDevice,
+    (model, prompt): (&ModelSpec, ProfilePrompt),
     output: &Output,
 ) -> anyhow::Result<Timeline> {
     let sampling =
@@ -225,7 +234,7 @@ fn profile(
     };
     let stop = stop_on_interrupt()?;
     let mut live = Live::new(output);
-    let mut engine = CandleEngine::new(sampling).keeping_memory();
+    let mut engine = CandleEngine::on(device, sampling).keeping_memory();
     let tokenizer = OnceCell::new();
     let mut timeline = run_profile(
         &mut engine,

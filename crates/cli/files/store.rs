@@ -7,7 +7,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use foretoken_spec::{Calibration, DeviceInfo};
+use foretoken_spec::{Backend, Calibration, DeviceInfo};
 
 use crate::files::read_calibration;
 use crate::output::Hinted;
@@ -103,7 +103,8 @@ pub fn newest_calibration(device: &DeviceInfo, engine: &str, threads: u32) -> Ne
         if calibration.engine.name != engine || !is_same_machine(&calibration.device, device) {
             continue;
         }
-        let best = if calibration.threads == threads {
+        // A GPU's host gives it work from one thread, however many it has.
+        let best = if calibration.threads == threads || device.backend != Backend::Cpu {
             &mut found.exact
         } else {
             &mut found.other_threads
@@ -117,10 +118,10 @@ pub fn newest_calibration(device: &DeviceInfo, engine: &str, threads: u32) -> Ne
 }
 
 /// Whether two descriptions are of one kind of machine: the name alone hides other kernels
-/// (vector extensions) and another cache.
+/// (vector extensions), another cache, and the processor that gives a GPU its work.
 pub fn is_same_machine(a: &DeviceInfo, b: &DeviceInfo) -> bool {
-    (&a.id, a.backend, &a.arch, &a.isa, a.l3_bytes)
-        == (&b.id, b.backend, &b.arch, &b.isa, b.l3_bytes)
+    (&a.id, a.backend, &a.arch, &a.isa, a.l3_bytes, &a.host)
+        == (&b.id, b.backend, &b.arch, &b.isa, b.l3_bytes, &b.host)
 }
 
 fn unknown(id: &str, known: &[String]) -> Hinted {
@@ -211,11 +212,13 @@ mod tests {
 
     #[test]
     fn another_instruction_set_or_cache_is_another_machine() {
-        let here = foretoken_runner::device_info();
+        let here = foretoken_runner::processor_info();
         assert!(is_same_machine(&here, &DeviceInfo { os: "other".into(), ..here.clone() }));
         let isa = vec!["other".to_owned()];
         assert!(!is_same_machine(&here, &DeviceInfo { isa, ..here.clone() }));
         assert!(!is_same_machine(&here, &DeviceInfo { l3_bytes: Some(1), ..here.clone() }));
+        let host = Some("other".to_owned());
+        assert!(!is_same_machine(&here, &DeviceInfo { host, ..here.clone() }));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use foretoken_spec::{LatentAttention, LayerKind, LayerView, ModelShape, OpKind, Pass};
 
+use crate::launches;
 use crate::ops::product;
 use crate::{
     AttentionForm, EngineProfile, Feature, Features, KernelClass, KvLayout, OpCost, Regime,
@@ -51,6 +52,9 @@ impl AttentionLayers {
     /// - flash: no scores are kept, `t · G · (d + e)` elements of keys and values are read;
     /// - the queries and the output, `n · H · (d + e)` elements, change layout.
     ///
+    /// On a graphics device a multiplication takes all heads at once, and what grows with the number of
+    /// kernels is [`Feature::Launches`].
+    ///
     /// In an engine that caps the cache of a windowed layer, `t` is at most the window and the tokens
     /// that go in at once. Attention on a latent has one key-value head of the latent's width.
     pub(crate) fn cost(
@@ -68,6 +72,14 @@ impl AttentionLayers {
             sum.add(heads, pass, t, layers, (form, self.layout));
         }
         let features = match (form, class.regime) {
+            // One multiplication takes all heads.
+            (AttentionForm::Materialised, _) if engine.is_candle_on_gpu() => Features::from([
+                (Feature::Launches, sum.launches as f64),
+                (Feature::Flop, sum.flop as f64),
+                (Feature::KvElements, sum.concatenated as f64),
+                (Feature::RepeatedElements, sum.repeated as f64),
+                (Feature::ScoreElements, sum.scores as f64),
+            ]),
             (AttentionForm::Flash, _) => Features::from([
                 (Feature::Calls, sum.layers as f64),
                 (Feature::Elements, sum.relaid as f64),
@@ -158,6 +170,7 @@ impl Heads {
 #[derive(Debug, Default)]
 struct Sum {
     layers: u64,
+    launches: u64,
     flop: u64,
     head_calls: u64,
     parallel_flop: u64,
@@ -198,9 +211,12 @@ impl Sum {
             add(&mut self.parallel_flop, flop);
             add(&mut self.parallel_calls, head_calls);
         }
+        let joins = pass.kv_len > 0 && layout == KvLayout::Concatenated;
+        let launches = launches::attention(query, kv, Regime::of(pass.n_tokens), joins);
+        add(&mut self.launches, product(&[layers, launches]));
         add(&mut self.scores, product(&[layers, query, n, t]));
         add(&mut self.read, product(&[layers, t, query, width]));
-        if pass.kv_len > 0 && layout == KvLayout::Concatenated {
+        if joins {
             add(&mut self.concatenated, cached);
         }
         if query > kv {

@@ -24,12 +24,23 @@ pub enum KernelPath {
     Scalar,
     /// Dense F32 multiplication of dequantized weights.
     Gemm,
+    /// Dot products of stored rows on a graphics device, for few rows.
+    GpuVector,
+    /// Tiles of stored rows on a graphics device, for many.
+    GpuTiled,
 }
 
 impl KernelPath {
     /// Every kernel.
-    pub const ALL: &'static [KernelPath] =
-        &[Self::Tiled, Self::Amx, Self::RowDot, Self::Scalar, Self::Gemm];
+    pub const ALL: &'static [KernelPath] = &[
+        Self::Tiled,
+        Self::Amx,
+        Self::RowDot,
+        Self::Scalar,
+        Self::Gemm,
+        Self::GpuVector,
+        Self::GpuTiled,
+    ];
 
     /// Name in keys.
     pub fn name(self) -> &'static str {
@@ -39,6 +50,8 @@ impl KernelPath {
             Self::RowDot => "row_dot",
             Self::Scalar => "scalar",
             Self::Gemm => "gemm",
+            Self::GpuVector => "gpu_vector",
+            Self::GpuTiled => "gpu_tiled",
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Engine profiles: how an engine stores, executes and keeps weights.
 //!
-//! The facts are read in candle-core 0.11.1, `quantized/{mod,repack,repack_x86}.rs`.
+//! The facts are read in candle-core 0.11.1, `quantized/{mod,repack,repack_x86}.rs`; of graphics
+//! devices in `quantized/{cuda,fast_mmvq,fast_mmq,metal}.rs`.
 
-use foretoken_spec::{DeviceInfo, ModelShape, TensorType};
+use foretoken_spec::{Backend, DeviceInfo, ModelShape, TensorType};
 
 use crate::{AttentionForm, KernelPath, KvLayout, readers};
 
@@ -34,6 +35,10 @@ pub enum Isa {
         /// Whether the `dotprod` or `i8mm` instructions are there.
         dotprod: bool,
     },
+    /// An NVIDIA GPU.
+    Cuda,
+    /// An Apple GPU.
+    Metal,
     /// Anything else: stored rows only.
     Other,
 }
@@ -82,6 +87,9 @@ pub struct UnknownKvType {
     pub first: String,
 }
 
+/// Most rows that candle's CUDA kernels multiply without tiles (`fast_mmvq.rs: MMVQ_MAX_BATCH`).
+const CUDA_VECTOR_ROWS: u32 = 8;
+
 /// Rows of one repacked x86 tile.
 const X86_TILE_ROWS: u64 = 16;
 
@@ -89,8 +97,10 @@ impl EngineProfile {
     /// candle 0.11 on this device.
     pub fn candle(device: &DeviceInfo) -> Self {
         let has = |name: &str| device.isa.iter().any(|flag| flag == name);
-        let isa = match device.arch.as_str() {
-            "x86_64" => {
+        let isa = match (device.backend, device.arch.as_str()) {
+            (Backend::Cuda, _) => Isa::Cuda,
+            (Backend::Metal, _) => Isa::Metal,
+            (Backend::Cpu, "x86_64") => {
                 let level = if has("avx512f") && has("avx512vnni") {
                     X86Level::Avx512Vnni
                 } else if has("avxvnni") && has("avx2") {
@@ -102,7 +112,8 @@ impl EngineProfile {
                 };
                 Isa::X86 { level, amx: has("amx-int8") }
             }
-            "aarch64" => Isa::Arm { dotprod: has("dotprod") || has("i8mm") },
+            (Backend::Cpu, "aarch64") => Isa::Arm { dotprod: has("dotprod") || has("i8mm") },
+            // Of the other backends candle has none.
             _ => Isa::Other,
         };
         Self::candle_on(isa)
@@ -167,10 +178,17 @@ impl EngineProfile {
         self.engine == Engine::LlamaCpp
     }
 
-    /// How attention is computed for this architecture.
+    /// Whether candle gives its work to a graphics device.
+    pub fn is_candle_on_gpu(&self) -> bool {
+        self.engine == Engine::Candle && matches!(self.isa, Isa::Cuda | Isa::Metal)
+    }
+
+    /// How attention is computed for this architecture. The readers that keep no scores do so on a
+    /// processor only; Metal's fused kernel for one row is counted as if it kept them.
     pub fn attention(&self, shape: &ModelShape) -> AttentionForm {
         match self.engine {
             Engine::LlamaCpp => AttentionForm::Flash,
+            Engine::Candle if self.is_candle_on_gpu() => AttentionForm::Materialised,
             Engine::Candle => readers::of_architecture(&shape.architecture)
                 .map_or(AttentionForm::Materialised, |reader| reader.attention),
         }
@@ -180,8 +198,17 @@ impl EngineProfile {
     pub fn kv_layout(&self, shape: &ModelShape) -> KvLayout {
         match self.engine {
             Engine::LlamaCpp => KvLayout::Preallocated,
-            Engine::Candle => readers::of_architecture(&shape.architecture)
-                .map_or(KvLayout::Concatenated, |reader| reader.kv_layout),
+            Engine::Candle => match readers::of_architecture(&shape.architecture) {
+                // Only a processor's attention reads keys and values side by side.
+                Some(reader) if reader.kv_layout == KvLayout::Interleaved => {
+                    if self.is_candle_on_gpu() {
+                        KvLayout::Concatenated
+                    } else {
+                        KvLayout::Interleaved
+                    }
+                }
+                reader => reader.map_or(KvLayout::Concatenated, |reader| reader.kv_layout),
+            },
         }
     }
 
@@ -194,8 +221,16 @@ impl EngineProfile {
         if self.engine == Engine::LlamaCpp {
             return KernelPath::RowDot;
         }
+        let vector_rows = match self.isa {
+            Isa::Cuda => Some(CUDA_VECTOR_ROWS),
+            Isa::Metal => Some(1),
+            Isa::X86 { .. } | Isa::Arm { .. } | Isa::Other => None,
+        };
+        if let Some(most) = vector_rows {
+            return if n_rows <= most { KernelPath::GpuVector } else { KernelPath::GpuTiled };
+        }
         let tiled = match self.isa {
-            Isa::X86 { level: X86Level::None, .. } | Isa::Other => false,
+            Isa::X86 { level: X86Level::None, .. } | Isa::Cuda | Isa::Metal | Isa::Other => false,
             Isa::X86 { level, .. } => {
                 let fits = k > 0 && k.is_multiple_of(256) && n.is_multiple_of(X86_TILE_ROWS);
                 fits && match tensor_type {
@@ -286,6 +321,27 @@ pub(crate) mod tests {
 
     pub(crate) const ZEN5: EngineProfile =
         EngineProfile::candle_on(Isa::X86 { level: X86Level::Avx512Vnni, amx: false });
+
+    pub(crate) const CUDA: EngineProfile = EngineProfile::candle_on(Isa::Cuda);
+
+    #[test]
+    fn gpus_multiply_what_is_stored_and_keep_one_copy() {
+        let n = 2048 * 2048;
+        for tensor_type in [TensorType::Q4_K, TensorType::Q6_K, TensorType::Q8_0, TensorType::Q5_0]
+        {
+            let stored = tensor_type.bytes(n);
+            assert_eq!(CUDA.kernel(tensor_type, 8, 2048, 2048), KernelPath::GpuVector);
+            assert_eq!(CUDA.kernel(tensor_type, 9, 2048, 2048), KernelPath::GpuTiled);
+            assert_eq!(CUDA.resident_bytes(tensor_type, 2048, 2048, false), stored);
+            assert_eq!(CUDA.executed_bytes(tensor_type, KernelPath::GpuTiled, n), stored);
+            let metal = EngineProfile::candle_on(Isa::Metal);
+            assert_eq!(metal.kernel(tensor_type, 1, 2048, 2048), KernelPath::GpuVector);
+            assert_eq!(metal.kernel(tensor_type, 2, 2048, 2048), KernelPath::GpuTiled);
+        }
+        // Floating-point weights become F32 there too.
+        assert_eq!(CUDA.kernel(TensorType::F16, 1, 2048, 2048), KernelPath::Gemm);
+        assert_eq!(CUDA.resident_bytes(TensorType::F16, 2048, 2048, false), 4 * n);
+    }
 
     #[test]
     fn f16_weights_take_four_bytes_in_candle() {

@@ -39,6 +39,17 @@ impl Features {
     }
 }
 
+impl Features {
+    /// The same with another feature in the place of one.
+    pub(crate) fn replaced(&self, feature: Feature, by: (Feature, f64)) -> Self {
+        let mut replaced = *self;
+        for item in replaced.items[..self.len].iter_mut().filter(|item| item.0 == feature) {
+            *item = by;
+        }
+        replaced
+    }
+}
+
 impl Deref for Features {
     type Target = [(Feature, f64)];
 

@@ -13,6 +13,7 @@ mod class;
 pub mod edgeprofiler;
 mod engine;
 mod features;
+mod launches;
 mod loading;
 mod memory;
 mod ops;

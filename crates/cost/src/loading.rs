@@ -124,6 +124,7 @@ mod tests {
             memory_bytes: 1 << 34,
             os: "linux".into(),
             hypervisor: None,
+            host: None,
         }
     }
 

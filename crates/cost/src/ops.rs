@@ -12,6 +12,8 @@ use crate::{AttentionForm, EngineProfile, Features, KernelClass, PreparedCost};
 pub enum Feature {
     /// Calls of the kernel.
     Calls,
+    /// Kernels that the host gives to a graphics device, in the place of [`Feature::Calls`].
+    Launches,
     /// Floating-point operations; a multiply-accumulate is 2.
     Flop,
     /// Bytes of weights as the engine reads them.
@@ -38,6 +40,7 @@ impl Feature {
     /// Every feature.
     pub const ALL: &'static [Feature] = &[
         Self::Calls,
+        Self::Launches,
         Self::Flop,
         Self::WeightBytes,
         Self::InputElements,
@@ -54,6 +57,7 @@ impl Feature {
     pub fn name(self) -> &'static str {
         match self {
             Self::Calls => "calls",
+            Self::Launches => "launches",
             Self::Flop => "flop",
             Self::WeightBytes => "weight_bytes",
             Self::InputElements => "input_elements",
@@ -76,6 +80,7 @@ impl Feature {
     pub fn coefficient_unit(self) -> &'static str {
         match self {
             Self::Calls | Self::HeadCalls | Self::ParallelCalls => "s/call",
+            Self::Launches => "s/launch",
             Self::Flop | Self::ParallelFlop => "s/flop",
             Self::WeightBytes => "s/byte",
             Self::InputElements

@@ -10,6 +10,7 @@ use foretoken_spec::{
 };
 
 use crate::attention::AttentionLayers;
+use crate::launches;
 use crate::ops::{
     F32_BYTES, added_elements, elementwise, is_float_model, mlp_elements, norm_elements, product,
     rotated_elements,
@@ -74,8 +75,10 @@ impl PreparedCost {
         Self {
             engine: *engine,
             batch,
-            // llama.cpp has one thread pool for all of its kernels.
-            is_float: engine.engine == Engine::Candle && is_float_model(model),
+            // Both kinds of matmul wait in one queue on a GPU, and in one thread pool in llama.cpp.
+            is_float: engine.engine == Engine::Candle
+                && !engine.is_candle_on_gpu()
+                && is_float_model(model),
             before_attention,
             attention: AttentionLayers::of(shape, engine),
             form: engine.attention(shape),
@@ -115,6 +118,11 @@ impl PreparedCost {
     }
 
     fn cost(&self, op: &PreparedOp, n_tokens: u32) -> OpCost {
+        let cost = self.cost_by_calls(op, n_tokens);
+        if self.engine.is_candle_on_gpu() { launches::in_place_of_calls(cost) } else { cost }
+    }
+
+    fn cost_by_calls(&self, op: &PreparedOp, n_tokens: u32) -> OpCost {
         let rows = n_tokens.saturating_mul(self.batch);
         let class = |op| KernelClass::plain(op, rows, self.is_float);
         match op {

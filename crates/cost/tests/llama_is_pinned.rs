@@ -22,6 +22,7 @@ fn device() -> DeviceInfo {
         memory_bytes: 1 << 34,
         os: "linux".into(),
         hypervisor: None,
+        host: None,
     }
 }
 

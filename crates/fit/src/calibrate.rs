@@ -6,8 +6,8 @@ use foretoken_cost::{EngineProfile, OpCost};
 use foretoken_observe::{Observation, noise_floor, observations};
 use foretoken_predict::Predictor;
 use foretoken_spec::{
-    Allocator, Backend, Calibration, Ceilings, DatasetRef, HeldOutError, Measurement, Phase,
-    SCHEMA_VERSION, TermFit, Tier, ToolInfo,
+    Allocator, Calibration, Ceilings, DatasetRef, HeldOutError, Measurement, Phase, SCHEMA_VERSION,
+    TermFit, Tier, ToolInfo,
 };
 use foretoken_stats::{bootstrap_std_error, median};
 
@@ -129,8 +129,7 @@ pub(crate) fn profile_of(m: &Measurement) -> EngineProfile {
 
 /// Refuses lines whose engine or backend this version has no profile of.
 pub(crate) fn require_known_engine(m: &Measurement) -> Result<(), FitError> {
-    let is_candle = m.engine.name == "candle" && m.device.backend == Backend::Cpu;
-    if is_candle || m.engine.name == "llama.cpp" {
+    if matches!(m.engine.name.as_str(), "candle" | "llama.cpp") {
         return Ok(());
     }
     Err(FitError::UnknownEngine { engine: m.engine.name.clone(), backend: m.device.backend })

@@ -97,7 +97,11 @@ pub(crate) fn peak_memory(lines: &[Measurement], engine: &EngineProfile) -> Vec<
     }
     let judged = |loads: &BTreeMap<(&str, u32), Vec<&Measurement>>| {
         let grown = |line: &&Measurement| {
-            let (before, peak) = (line.memory.rss_before_bytes?, line.memory.peak_rss_bytes?);
+            let (before, peak) = match line.memory.device {
+                // A model on a graphics device is in its memory, not in the process's.
+                Some(device) => (device.before_bytes?, device.peak_bytes?),
+                None => (line.memory.rss_before_bytes?, line.memory.peak_rss_bytes?),
+            };
             Some(peak.saturating_sub(before) as f64)
         };
         let of_load = |lines: &Vec<&Measurement>| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::battery::Battery;
 use crate::ina3221::Ina3221;
-use crate::nvml::Card;
+use crate::nvml::{Card, Place};
 use crate::powercap::Rapl;
 use crate::{Folder, Meter, MeterError, Source, Tree};
 
@@ -38,7 +38,7 @@ impl System {
             Source::Rapl => Box::new(Rapl::open(&self.tree)?),
             Source::Ina3221 => Box::new(Ina3221::open(&self.tree)?),
             Source::Battery => Box::new(Battery::open(&self.tree)?),
-            Source::Nvml if self.has_libraries => Box::new(Card::open(0)?),
+            Source::Nvml if self.has_libraries => Box::new(Card::open(Place::First)?),
             Source::Nvml => return Err(MeterError::Absent("no NVIDIA driver")),
             Source::Powermetrics => return self.powermetrics(),
         })
@@ -60,22 +60,25 @@ impl System {
 }
 
 /// Which meter is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// The best one of the processor: counters before power, parts of the machine before all of it.
     Processor,
+    /// The NVIDIA card at this PCI address, which runs the model; the machine around it is left out.
+    Card(String),
     /// This one.
     Only(Source),
 }
 
 impl Wanted {
-    fn sources(self) -> Vec<Source> {
+    fn sources(&self) -> Vec<Source> {
         match self {
             // A graphics card draws nothing for a model that runs on the processor.
             Self::Processor => {
                 vec![Source::Rapl, Source::Ina3221, Source::Powermetrics, Source::Battery]
             }
-            Self::Only(source) => vec![source],
+            Self::Card(_) => vec![Source::Nvml],
+            Self::Only(source) => vec![*source],
         }
     }
 }
@@ -106,15 +109,21 @@ pub struct Unusable {
 }
 
 /// Looks for the wanted meter. None is no error: most machines have none that a user may read.
-pub fn find(system: &System, wanted: Wanted) -> Found {
+pub fn find(system: &System, wanted: &Wanted) -> Found {
     let mut found = Found::default();
     for source in wanted.sources() {
-        match system.open(source) {
+        let opened = match wanted {
+            Wanted::Card(address) if system.has_libraries => {
+                Card::open(Place::Pci(address.clone())).map(|card| Box::new(card) as Box<dyn Meter>)
+            }
+            _ => system.open(source),
+        };
+        match opened {
             Ok(meter) => {
                 found.meter = Some(meter);
                 break;
             }
-            Err(error) if error.is_absent() && wanted == Wanted::Processor => {}
+            Err(error) if error.is_absent() && *wanted == Wanted::Processor => {}
             Err(error) => found.unusable.push(Unusable { source, error }),
         }
     }
@@ -127,7 +136,7 @@ mod tests {
     use crate::testing::Recorded;
 
     fn found(text: &str, wanted: Wanted) -> Found {
-        find(&System::of_tree(Recorded::of(text).as_tree()), wanted)
+        find(&System::of_tree(Recorded::of(text).as_tree()), &wanted)
     }
 
     fn check(text: &str, expected: Option<(Source, &str)>, n_unusable: usize) {
@@ -168,7 +177,7 @@ mod tests {
         {
             std::fs::write(zone.join(file), text).unwrap();
         }
-        let found = find(&System::recorded(folder.path()), Wanted::Processor);
+        let found = find(&System::recorded(folder.path()), &Wanted::Processor);
         assert_eq!(found.meter.unwrap().name(), "package-0");
     }
 
@@ -177,5 +186,6 @@ mod tests {
         for source in [Source::Nvml, Source::Powermetrics] {
             assert!(found("", Wanted::Only(source)).meter.is_none());
         }
+        assert!(found("", Wanted::Card("0000:01:00.0".into())).meter.is_none());
     }
 }

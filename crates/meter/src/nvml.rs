@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::{Device, Nvml};
 
 use crate::{Meter, MeterError, Reading, Source, Value};
 
@@ -20,26 +20,44 @@ const RESOLUTION: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Card {
     nvml: Nvml,
-    index: u32,
+    place: Place,
     name: String,
     has_counter: bool,
+}
+
+/// Which card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The first.
+    First,
+    /// The one at this PCI address.
+    Pci(String),
+}
+
+impl Place {
+    fn of<'a>(&self, nvml: &'a Nvml) -> Result<Device<'a>, NvmlError> {
+        match self {
+            Self::First => nvml.device_by_index(0),
+            Self::Pci(address) => nvml.device_by_pci_bus_id(address.as_str()),
+        }
+    }
 }
 
 impl Card {
     /// # Errors
     /// No library, no such card, or one that tells neither energy nor power.
-    pub(crate) fn open(index: u32) -> Result<Self, MeterError> {
+    pub(crate) fn open(place: Place) -> Result<Self, MeterError> {
         let nvml = Nvml::init().map_err(of_start)?;
         let (name, has_counter) = {
-            let device = nvml.device_by_index(index).map_err(failed)?;
-            let name = device.name().unwrap_or_else(|_| format!("GPU {index}"));
+            let device = place.of(&nvml).map_err(failed)?;
+            let name = device.name().unwrap_or_else(|_| "GPU".to_owned());
             let has_counter = device.total_energy_consumption().is_ok();
             if !has_counter {
                 device.power_usage().map_err(failed)?;
             }
             (name, has_counter)
         };
-        Ok(Self { nvml, index, name, has_counter })
+        Ok(Self { nvml, place, name, has_counter })
     }
 }
 
@@ -73,7 +91,7 @@ impl Meter for Card {
     }
 
     fn read(&mut self) -> Result<Reading, MeterError> {
-        let device = self.nvml.device_by_index(self.index).map_err(failed)?;
+        let device = self.place.of(&self.nvml).map_err(failed)?;
         let value = if self.has_counter {
             Value::Joules(device.total_energy_consumption().map_err(failed)? as f64 * 1e-3)
         } else {

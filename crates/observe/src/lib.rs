@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use foretoken_spec::{
-    KernelSample, Measurement, ModelRecord, OpKind, Pass, PassSample, Phase, Sampling,
+    KernelSample, Measurement, ModelRecord, OpKind, Pass, PassSample, Phase, Sampling, SpanClock,
 };
 use foretoken_spec::{TensorRole, TensorType};
 use foretoken_stats::{half_split_difference, median, quantile};
@@ -226,13 +226,16 @@ fn probed_kv_len(phase: Phase, lines: &[&Measurement]) -> Option<u32> {
     Some(median(&kv_lens)?.round() as u32)
 }
 
-/// Median over loads of the median over probed, unpreempted passes.
+/// Median over loads of the median over probed, unpreempted passes; of a graphics device, as they
+/// add up to an unprobed pass.
 fn kernels(phase: Phase, lines: &[&Measurement]) -> Vec<KernelObservation> {
     let mut loads: BTreeMap<KernelKey, (u32, Vec<f64>)> = BTreeMap::new();
     for line in lines {
         let probed: Vec<&PassSample> = samples(line, phase).iter().filter(|s| s.probed).collect();
+        let distortion = distortion(line.span_clock, samples(line, phase));
         for kernel in line.kernels.iter().filter(|k| k.phase == phase) {
             if let Some(seconds) = kernel_seconds(kernel, &probed) {
+                let seconds = seconds * distortion;
                 let entry = loads
                     .entry((kernel.op, kernel.role, kernel.tensor_type))
                     .or_insert((kernel.calls, Vec::new()));
@@ -246,6 +249,23 @@ fn kernels(phase: Phase, lines: &[&Measurement]) -> Vec<KernelObservation> {
             Some(KernelObservation { op, role, tensor_type, calls, seconds: median(&seconds)? })
         })
         .collect()
+}
+
+/// What times inside a probed pass are multiplied by. A mark on a graphics device costs a call of its
+/// driver, or a wait, in a pass that may take no longer than its calls; unprobed passes of the same
+/// load say how much. A processor's probes cost next to nothing.
+fn distortion(clock: SpanClock, samples: &[PassSample]) -> f64 {
+    if clock == SpanClock::Host {
+        return 1.0;
+    }
+    let calm = |probed: bool| {
+        let of = samples.iter().filter(|s| s.probed == probed && !s.preempted);
+        median(&of.map(|s| s.forward_ns as f64).collect::<Vec<_>>())
+    };
+    match (calm(false), calm(true)) {
+        (Some(unprobed), Some(probed)) if probed > 0.0 => unprobed / probed,
+        _ => 1.0,
+    }
 }
 
 fn kernel_seconds(kernel: &KernelSample, probed: &[&PassSample]) -> Option<f64> {
@@ -279,6 +299,20 @@ mod tests {
             probed,
             preempted,
         }
+    }
+
+    #[test]
+    fn marks_on_a_device_are_taken_out_of_its_times() {
+        let samples = [
+            sample(1000, true, false),
+            sample(800, false, false),
+            sample(1000, true, false),
+            sample(9000, false, true),
+        ];
+        assert_eq!(distortion(SpanClock::Events, &samples), 0.8);
+        assert_eq!(distortion(SpanClock::Synchronised, &samples), 0.8);
+        assert_eq!(distortion(SpanClock::Host, &samples), 1.0);
+        assert_eq!(distortion(SpanClock::Events, &samples[..1]), 1.0);
     }
 
     #[test]
@@ -343,6 +377,7 @@ mod tests {
                 memory_bytes: 1,
                 os: String::new(),
                 hypervisor: None,
+                host: None,
             },
             engine: EngineInfo { name: "candle".into(), version: String::new() },
             threads: 1,
@@ -360,11 +395,13 @@ mod tests {
             prefill: vec![sample(10, false, false)],
             decode: vec![],
             kernels: vec![],
+            span_clock: SpanClock::Host,
             memory: MemorySample {
                 rss_before_bytes: None,
                 rss_loaded_bytes: None,
                 peak_rss_bytes: None,
                 available_bytes: None,
+                device: None,
             },
             environment: Environment::default(),
             reference: vec![],

@@ -18,7 +18,7 @@ use foretoken_runner::{
 };
 use foretoken_spec::{
     Allocator, Backend, DeviceInfo, EngineInfo, Measurement, MemorySample, ModelSource, ModelSpec,
-    PassSample, SCHEMA_VERSION, Sampling, Workload,
+    PassSample, SCHEMA_VERSION, Sampling, SpanClock, Workload,
 };
 
 /// Runs tests of a model: llama-bench, or what stands for it in a test.
@@ -279,11 +279,13 @@ fn line(
         prefill: prompt.map(passes).unwrap_or_default(),
         decode: steps.map(passes).unwrap_or_default(),
         kernels: Vec::new(),
+        span_clock: SpanClock::Host,
         memory: MemorySample {
             rss_before_bytes: Some(0),
             rss_loaded_bytes: None,
             peak_rss_bytes: runs.iter().filter_map(|run| run.peak_rss_bytes).max(),
             available_bytes: before.available_bytes,
+            device: None,
         },
         energy: None,
         warnings: environment_warnings(&environment),

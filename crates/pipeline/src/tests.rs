@@ -19,12 +19,14 @@ use crate::{
 };
 
 mod energy;
+mod gpu;
 
 /// Planted seconds per unit of a feature, different for every kernel class.
 fn planted(class: &KernelClass, feature: Feature) -> f64 {
     let bits = class.matmul.map_or(8.0, |(t, _)| t.bits_per_weight());
     match feature {
         Feature::Calls => 4e-6,
+        Feature::Launches => 5e-6,
         Feature::ParallelCalls => 3e-5,
         Feature::Flop | Feature::ParallelFlop => 2e-12 * (1.0 + bits / 32.0),
         Feature::WeightBytes => 3e-11,

@@ -37,9 +37,25 @@ const SHAPES: &[MiniShape] = &[
     ("3840", 3840, 30, 6, 10240, 48000),
 ];
 
+/// Shapes of the mini-models for a graphics device: in smaller ones no kernel fills it, and all
+/// that is measured is the launching. The smallest two say what that takes.
+const GPU_SHAPES: &[MiniShape] = &[
+    ("1088", 1088, 17, 17, 2816, 32000),
+    ("1536", 1536, 12, 4, 4096, 32000),
+    ("2304", 2304, 36, 4, 6144, 32000),
+    ("2560", 2560, 40, 8, 6912, 64000),
+    ("2816", 2816, 22, 2, 7680, 32000),
+    ("3328", 3328, 26, 26, 8960, 32000),
+    ("3840", 3840, 30, 6, 10240, 48000),
+    ("4352", 4352, 34, 34, 11520, 32000),
+    ("4608", 4608, 36, 4, 12288, 64000),
+    ("5376", 5376, 42, 6, 14336, 64000),
+    ("6144", 6144, 48, 8, 16384, 64000),
+];
+
 /// Shapes that also run as floating-point models: dense multiplication knows no blocks, so that
 /// fewer widths say enough.
-const FLOAT_SHAPES: &[&str] = &["768", "1344", "2560", "3328"];
+const FLOAT_SHAPES: &[&str] = &["768", "1344", "2560", "3328", "4608"];
 
 /// Weights of a mini-model are several times the last-level cache, so that a pass streams them
 /// from memory as a real model does.
@@ -59,7 +75,8 @@ pub fn mini_models(
 ) -> Vec<MiniPlan> {
     let streamed = CACHES_STREAMED * cache_bytes.unwrap_or(DEFAULT_CACHE_BYTES);
     let mut plans = Vec::new();
-    for shape in SHAPES {
+    let shapes = if engine.is_candle_on_gpu() { GPU_SHAPES } else { SHAPES };
+    for shape in shapes {
         let hidden = u64::from(shape.1);
         let mut types: Vec<TensorType> =
             wanted_types(schemes).into_iter().map(|t| mix::fit_to_row(t, hidden)).collect();
@@ -99,6 +116,12 @@ const KINDS: &[Kind] = &[
         name: "row-dot",
         takes: |path| matches!(path, KernelPath::RowDot | KernelPath::Scalar),
         workloads: &[(8, 12, 0), (48, 12, 0)],
+    },
+    // A graphics device multiplies up to a few rows by other kernels than many.
+    Kind {
+        name: "gpu",
+        takes: |path| matches!(path, KernelPath::GpuTiled | KernelPath::GpuVector),
+        workloads: &[(8, 12, 0), (128, 12, 0), (512, 12, 0), (2048, 12, 0), (512, 12, 2048)],
     },
     Kind {
         name: "float",
@@ -229,6 +252,30 @@ mod tests {
         for wanted in ["q4_k.tiled", "q6_k.tiled", "q8_0.tiled", "q4_0.row_dot", "q5_0.scalar"] {
             assert!(shapes.contains_key(&format!("matmul.{wanted}.many_rows")), "{wanted}");
         }
+    }
+
+    #[test]
+    fn a_gpu_has_mini_models_that_fill_it() {
+        let engine = EngineProfile::candle_on(Isa::Cuda);
+        let plans = mini_models(SCHEMES, &engine, Some(50 << 20));
+        let mut classes: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        for plan in &plans {
+            assert!(plan.workloads.iter().all(|w| w.total_tokens() <= 4096), "{}", plan.kind);
+            let passes = plan.workloads.iter().flat_map(|w| [w.prefill(), w.decode_midpoint()]);
+            for pass in passes.flatten() {
+                for op in foretoken_cost::pass_cost(&plan.model, &engine, pass).ops {
+                    classes.entry(op.class.key()).or_default().insert(&plan.model.family);
+                }
+            }
+        }
+        for wanted in
+            ["q4_k.gpu_vector.one_row", "q4_k.gpu_vector.many_rows", "q4_k.gpu_tiled.many_rows"]
+        {
+            assert!(classes[&format!("matmul.{wanted}")].len() >= 3, "{wanted}");
+        }
+        assert!(classes["matmul.f32.gemm.one_row"].len() >= 3);
+        let widest = plans.iter().map(|plan| plan.model.shape.hidden_size).max();
+        assert!(widest >= Some(6144));
     }
 
     #[test]

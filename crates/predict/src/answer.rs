@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use foretoken_cost::{approximations, memory_notes, roofline};
 use foretoken_spec::{
-    Basis, Bound, Calibration, Estimate, FlopCount, ModelSpec, OpPrediction, Phase,
+    Backend, Basis, Bound, Calibration, Estimate, FlopCount, ModelSpec, OpPrediction, Phase,
     PredictedDevice, PredictedModel, PredictedWorkload, Prediction, SCHEMA_VERSION, Tier, Workload,
 };
 
@@ -191,9 +191,11 @@ fn ops(
     sampling: &[OpSeconds],
 ) -> Vec<OpPrediction> {
     let ceilings = &predictor.calibration().ceilings;
+    let on_gpu = predictor.engine().is_candle_on_gpu();
     let row = |phase: Phase, op: &OpSeconds| {
         let bound = if op.overhead_seconds > 0.5 * op.seconds {
-            Bound::Overhead
+            // On a graphics device what is fixed per call is the host's part.
+            if on_gpu { Bound::Launch } else { Bound::Overhead }
         } else {
             roofline(op.cost.flop, op.cost.bytes, ceilings).bound
         };
@@ -227,15 +229,19 @@ fn verify(
     asked: &Asked,
     calibration: &Calibration,
 ) -> String {
-    let threads = calibration.threads;
     let mut command = format!("foretoken measure {}", asked.model_argument);
     if !matches!(model.source, foretoken_spec::ModelSource::Gguf { .. }) {
         command.push_str(&format!(" --quant {}", model.quant));
     }
     command.push_str(&format!(
-        " --prompt {} --gen {} --depth {} --threads {threads}",
+        " --prompt {} --gen {} --depth {}",
         workload.prompt_tokens, workload.generated_tokens, workload.depth
     ));
+    match calibration.device.backend {
+        Backend::Cpu => command.push_str(&format!(" --threads {}", calibration.threads)),
+        _ if calibration.engine.name != "candle" => {}
+        backend => command.push_str(&format!(" --device {backend}")),
+    }
     if calibration.engine.name != "candle" {
         command.push_str(&format!(" --engine {}", calibration.engine.name));
     }

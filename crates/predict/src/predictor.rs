@@ -361,7 +361,10 @@ pub(crate) fn evaluate(coefficients: &[Coefficient], cost: &OpCost) -> (f64, f64
         let known = coefficient(coefficients, index, *feature);
         let time = known.map_or(0.0, |c| c.seconds_per_unit * value);
         seconds += time;
-        if matches!(feature, Feature::Calls | Feature::HeadCalls | Feature::ParallelCalls) {
+        if matches!(
+            feature,
+            Feature::Calls | Feature::Launches | Feature::HeadCalls | Feature::ParallelCalls
+        ) {
             overhead += time;
         }
     }

@@ -47,6 +47,7 @@ fn calibration(tensor_type: TensorType, most: f64) -> Calibration {
         memory_bytes: 1 << 30,
         os: "os".into(),
         hypervisor: None,
+        host: None,
     };
     let engine = EngineProfile::candle(&device);
     let spec = model(tensor_type);

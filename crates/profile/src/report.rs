@@ -42,6 +42,7 @@ pub fn profile_of(timeline: &Timeline, budget: f64) -> ProfileReport {
         engine: format!("{} {}", timeline.engine.name, timeline.engine.version),
         threads: timeline.threads,
         allocator: timeline.allocator,
+        span_clock: timeline.span_clock,
         sampling: timeline.sampling,
         prompt_tokens: prompt.map_or(0, |pass| pass.sample.n_tokens),
         generated_tokens: u32::try_from(passes.len()).unwrap_or(u32::MAX),

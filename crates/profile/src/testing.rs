@@ -16,6 +16,7 @@ pub(crate) fn device() -> DeviceInfo {
         memory_bytes: 8 << 30,
         os: "Linux".into(),
         hypervisor: None,
+        host: None,
     }
 }
 
@@ -137,6 +138,7 @@ pub(crate) fn timeline() -> Timeline {
             decode: PhasePairs { n_tokens: 1, events: 40, pairs: vec![pair(1.001); 4] },
         },
         prompt_repeats_ns: vec![],
+        span_clock: foretoken_spec::SpanClock::Host,
         ns_per_event: 25.0,
         sampled_every: 2,
         prompt_text: None,

@@ -11,6 +11,7 @@ mod energy;
 mod fit_devices;
 #[cfg(test)]
 mod golden;
+mod here;
 mod import;
 mod inspect;
 mod live;
@@ -29,6 +30,7 @@ mod validate;
 
 pub use calibrate::Calibrated;
 pub use devices::Devices;
+pub use here::DevicesHere;
 pub use live::{LiveState, live_line, sparkline};
 pub use measure::Measured;
 pub use models::Models;

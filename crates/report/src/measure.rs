@@ -51,6 +51,8 @@ impl Report for Measured {
             "load_cold_ms",
             "energy_prefill_j",
             "energy_per_token_j",
+            "peak_device_bytes",
+            "first_pass_ms",
         ]);
         records.rows.extend(self.0.iter().map(record));
         records
@@ -86,6 +88,8 @@ fn record(report: &MeasureReport) -> Vec<String> {
         of(&report.load_cold_ms, |d| d.median),
         cell(report.energy_j.as_ref().and_then(|energy| energy.prefill)),
         cell(report.energy_j.as_ref().and_then(|energy| energy.per_token)),
+        cell(report.peak_device_bytes),
+        cell(report.first_pass_ms),
     ]
 }
 
@@ -136,7 +140,7 @@ fn times(reports: &[MeasureReport]) -> Sheet {
             units::or_none(report.decode_ms.as_ref(), spread),
             rate(&report.decode_ms, 1),
             units::or_none(report.noise_floor, units::percent),
-            units::or_none(report.peak_rss_bytes, units::bytes),
+            units::or_none(report.peak_device_bytes.or(report.peak_rss_bytes), units::bytes),
         ]));
     }
     sheet.title = title(&mut sheet, &reports[0]);

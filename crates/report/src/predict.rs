@@ -540,6 +540,7 @@ fn bound(bound: Bound) -> &'static str {
         Bound::Compute => "compute",
         Bound::Memory => "memory",
         Bound::Overhead => "overhead",
+        Bound::Launch => "launch",
     }
 }
 

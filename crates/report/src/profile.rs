@@ -2,7 +2,7 @@
 
 use foretoken_spec::{
     Bound, ComparisonRow, KernelOp, KernelRow, KernelSource, Overhead, PhaseRow, ProfileComparison,
-    ProfilePhase, ProfileReport, TensorRole, TensorType,
+    ProfilePhase, ProfileReport, SpanClock, TensorRole, TensorType,
 };
 use serde::Serialize;
 
@@ -443,7 +443,7 @@ impl Pass {
     /// What limits most of the time, and how much of it.
     fn bound(&self) -> Option<(&'static str, f64)> {
         let by = |bound| self.kernels.iter().flat_map(|k| &k.bounds).filter(move |b| b.0 == bound);
-        let times = [Bound::Compute, Bound::Memory, Bound::Overhead]
+        let times = [Bound::Compute, Bound::Memory, Bound::Overhead, Bound::Launch]
             .map(|bound| (bound_name(bound), by(bound).map(|b| b.1).sum::<f64>()));
         times.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, ms)| *ms > 0.0)
     }
@@ -578,6 +578,7 @@ fn bound_name(bound: Bound) -> &'static str {
         Bound::Compute => "compute",
         Bound::Memory => "memory",
         Bound::Overhead => "overhead",
+        Bound::Launch => "launch",
     }
 }
 
@@ -664,6 +665,17 @@ fn overhead_sheet(report: &ProfileReport) -> Sheet {
         "too noisy to hold against the allowed"
     };
     sheet.note(format!("{steps}: {verdict} {}.", plain_hundredths(overhead.budget)));
+    let clock = match report.span_clock {
+        SpanClock::Host => None,
+        SpanClock::Events => {
+            Some("Times inside a pass are the device's own, from events in its queue.")
+        }
+        SpanClock::Synchronised => Some(
+            "Times inside a pass are the host's, which waited for the device at each: launches that \
+             would hide behind earlier work are in them.",
+        ),
+    };
+    sheet.notes.extend(clock.map(str::to_owned));
     sheet
 }
 

@@ -1,9 +1,9 @@
 //! JSON Schemas of everything that is written for other programs.
 
 use foretoken_spec::{
-    CalibrateReport, Calibration, CatalogueModel, DeviceSpec, FitDevicesReport, FormComparison,
-    ImportReport, InspectReport, KernelAnchor, LearningCurve, MeasureReport, Measurement,
-    Prediction, ProbeReport, ProfileReport, SpeedRow, ValidationReport,
+    CalibrateReport, Calibration, CatalogueModel, DeviceHere, DeviceSpec, FitDevicesReport,
+    FormComparison, ImportReport, InspectReport, KernelAnchor, LearningCurve, MeasureReport,
+    Measurement, Prediction, ProbeReport, ProfileReport, SpeedRow, ValidationReport,
 };
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
@@ -23,6 +23,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("calibrate.json", schema_for!(CalibrateReport).to_value()),
         ("calibration.json", schema_for!(Calibration).to_value()),
         ("devices.json", schema_for!(Vec<DeviceSpec>).to_value()),
+        ("devices-here.json", schema_for!(Vec<DeviceHere>).to_value()),
         ("fit-devices.json", schema_for!(FitDevicesReport).to_value()),
         ("import.json", schema_for!(ImportReport).to_value()),
         ("inspect.json", schema_for!(InspectReport).to_value()),

@@ -58,6 +58,13 @@ fn report(lines: &[&Measurement], n_contended: u32) -> MeasureReport {
         decode_ms: distribution(&decode, forward),
         phases: phases(lines, &prefill, &decode),
         peak_rss_bytes: lines.iter().filter_map(|line| line.memory.peak_rss_bytes).max(),
+        peak_device_bytes: lines.iter().filter_map(|line| line.memory.device?.peak_bytes).max(),
+        first_pass_ms: median(
+            &lines
+                .iter()
+                .filter_map(|m| Some(m.warmup.first()?.ns as f64 * 1e-6))
+                .collect::<Vec<_>>(),
+        ),
         energy_j: energy(lines),
         load_ms: load_times(lines, |line| Some(line.load_ns)),
         load_cold_ms: load_times(lines, |line| {

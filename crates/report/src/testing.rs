@@ -47,6 +47,7 @@ pub fn measurement(load: u32, decode_ms: &[f64]) -> Measurement {
         rss_loaded_bytes: None,
         peak_rss_bytes: Some(1 << 30),
         available_bytes: None,
+        device: None,
     };
     Measurement {
         schema_version: SCHEMA_VERSION,
@@ -72,6 +73,7 @@ pub fn measurement(load: u32, decode_ms: &[f64]) -> Measurement {
             memory_bytes: 8 << 30,
             os: "Linux".into(),
             hypervisor: None,
+            host: None,
         },
         engine: EngineInfo { name: "candle".into(), version: "0.11.1".into() },
         threads: 2,
@@ -90,6 +92,7 @@ pub fn measurement(load: u32, decode_ms: &[f64]) -> Measurement {
         prefill: vec![sample(128, 0, 100.0)],
         decode: decode_ms.iter().zip(128..).map(|(ms, kv)| sample(1, kv, *ms)).collect(),
         kernels: vec![],
+        span_clock: foretoken_spec::SpanClock::Host,
         memory: none,
         environment: Environment::default(),
         reference: vec![],
@@ -771,6 +774,7 @@ pub fn profile() -> ProfileReport {
         engine: "candle 0.11.1".into(),
         threads: line.threads,
         allocator: Allocator::Kept,
+        span_clock: foretoken_spec::SpanClock::Host,
         sampling: Sampling::Temperature,
         prompt_repeats_ms: vec![],
         prompt_tokens: PROFILE_PROMPT,

@@ -18,7 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use foretoken_runner::{CandleEngine, Engine, LoadedModel, SamplingMode, device_info};
+use foretoken_runner::{CandleEngine, Engine, LoadedModel, SamplingMode, processor_info};
 use foretoken_stats::{median, median_interval};
 
 #[path = "shared/models.rs"]
@@ -42,7 +42,7 @@ fn main() {
         measure(&name);
         return;
     }
-    let device = device_info();
+    let device = processor_info();
     println!("{name}, {}\n", device.id);
     println!("| condition | phase | without, tok/s | with, tok/s | slowdown % | 95 % interval |");
     println!("|---|---|---:|---:|---:|---|");

@@ -15,6 +15,8 @@ use candle_transformers::utils::{build_causal_mask, repeat_kv};
 use foretoken_cost::readers::{self, KvLayout, Reader};
 use foretoken_spec::{AttentionSplit, ModelShape, Pass};
 
+use crate::OpenDevice;
+
 /// Time for one pass's bench; at least one layer is timed, after one that is not.
 const BUDGET: Duration = Duration::from_millis(400);
 /// Most rounds over all layers.
@@ -24,9 +26,13 @@ const CACHE_BYTES: u64 = 256 << 20;
 
 /// Times the four parts for this pass; `None` where candle refuses the shapes, or the reader has no
 /// span around these parts alone.
-pub(crate) fn attention_split(shape: &ModelShape, pass: Pass) -> Option<AttentionSplit> {
+pub(crate) fn attention_split(
+    shape: &ModelShape,
+    pass: Pass,
+    device: &OpenDevice,
+) -> Option<AttentionSplit> {
     match readers::of_architecture(&shape.architecture)?.reader {
-        Reader::Llama | Reader::Phi2 | Reader::Phi3 => run(shape, pass).ok(),
+        Reader::Llama | Reader::Phi2 | Reader::Phi3 => run(shape, pass, device).ok(),
         _ => None,
     }
 }
@@ -47,10 +53,15 @@ struct Layer {
     cache: Cache,
 }
 
-fn run(shape: &ModelShape, pass: Pass) -> Result<AttentionSplit> {
-    let layers = layers(shape, pass)?;
-    let mask = mask(pass)?;
-    let neg_inf = Tensor::new(f32::NEG_INFINITY, &Device::Cpu)?;
+fn run(shape: &ModelShape, pass: Pass, device: &OpenDevice) -> Result<AttentionSplit> {
+    let layers = layers(shape, pass, &device.tensors)?;
+    let mask = mask(pass, &device.tensors)?;
+    let neg_inf = Tensor::new(f32::NEG_INFINITY, &device.tensors)?;
+    // A part is done when the device has done it; the processor always has.
+    let now = || -> Result<Instant> {
+        device.synchronise().map_err(candle_core::Error::msg)?;
+        Ok(Instant::now())
+    };
     let groups = (shape.n_heads / shape.n_kv_heads.max(1)) as usize;
     let scale = f64::from(shape.head_dim).sqrt();
     let mut sums = [Duration::ZERO; 4];
@@ -58,7 +69,7 @@ fn run(shape: &ModelShape, pass: Pass) -> Result<AttentionSplit> {
     let started = Instant::now();
     'rounds: for round in 0..=MOST_ROUNDS {
         for Layer { q, k, v, cache } in &layers {
-            let t0 = Instant::now();
+            let t0 = now()?;
             let (k, v) = match cache {
                 Cache::Joined(old_k, old_v) => {
                     (Tensor::cat(&[old_k, k], 2)?, Tensor::cat(&[old_v, v], 2)?)
@@ -66,11 +77,11 @@ fn run(shape: &ModelShape, pass: Pass) -> Result<AttentionSplit> {
                 Cache::Reserved(cache) => cache.clone().append(k, v)?,
                 Cache::Empty => (k.clone(), v.clone()),
             };
-            let t1 = Instant::now();
+            let t1 = now()?;
             let k = repeat_kv(k, groups)?;
-            let t2 = Instant::now();
+            let t2 = now()?;
             let v = repeat_kv(v, groups)?;
-            let t3 = Instant::now();
+            let t3 = now()?;
             let scores = (q.matmul(&k.t()?)? / scale)?;
             let scores = match &mask {
                 Some(mask) => mask
@@ -78,13 +89,13 @@ fn run(shape: &ModelShape, pass: Pass) -> Result<AttentionSplit> {
                     .where_cond(&neg_inf.broadcast_as(scores.shape())?, &scores)?,
                 None => scores,
             };
-            let t4 = Instant::now();
+            let t4 = now()?;
             let weights = candle_nn::ops::softmax_last_dim(&scores)?;
-            let t5 = Instant::now();
+            let t5 = now()?;
             let out = weights.matmul(&v.contiguous()?)?;
             let (batch, heads, n, d) = out.dims4()?;
             let out = out.transpose(1, 2)?.reshape((batch, n, heads * d))?;
-            let t6 = Instant::now();
+            let t6 = now()?;
             black_box(out);
             // The first round warms caches and allocator.
             if round > 0 {
@@ -113,7 +124,7 @@ fn run(shape: &ModelShape, pass: Pass) -> Result<AttentionSplit> {
     Ok(AttentionSplit { n_tokens, kv_len, kv_concat_ns, scores_ns, softmax_ns, values_ns })
 }
 
-fn layers(shape: &ModelShape, pass: Pass) -> Result<Vec<Layer>> {
+fn layers(shape: &ModelShape, pass: Pass, device: &Device) -> Result<Vec<Layer>> {
     let n = pass.n_tokens as usize;
     let (heads, kv_heads) = (shape.n_heads as usize, shape.n_kv_heads as usize);
     let d = shape.head_dim as usize;
@@ -125,7 +136,7 @@ fn layers(shape: &ModelShape, pass: Pass) -> Result<Vec<Layer>> {
     let copies = (CACHE_BYTES / bytes.max(1)).clamp(1, u64::from(shape.n_layers.max(1)));
     let is_reserved = readers::of_architecture(&shape.architecture)
         .is_some_and(|info| info.kv_layout == KvLayout::Preallocated);
-    let random = |rows, heads| Tensor::randn(0f32, 1., (1, heads, rows, d), &Device::Cpu);
+    let random = |rows, heads| Tensor::randn(0f32, 1., (1, heads, rows, d), device);
     (0..copies)
         .map(|_| {
             let cache = match (cached, is_reserved) {
@@ -148,11 +159,11 @@ fn layers(shape: &ModelShape, pass: Pass) -> Result<Vec<Layer>> {
 }
 
 /// The causal mask of several tokens; a single one sees every key.
-fn mask(pass: Pass) -> Result<Option<Tensor>> {
+fn mask(pass: Pass, device: &Device) -> Result<Option<Tensor>> {
     if pass.n_tokens == 1 {
         return Ok(None);
     }
-    build_causal_mask(pass.n_tokens as usize, pass.kv_len as usize, &Device::Cpu).map(Some)
+    build_causal_mask(pass.n_tokens as usize, pass.kv_len as usize, device).map(Some)
 }
 
 #[cfg(test)]
@@ -160,10 +171,14 @@ mod tests {
     use super::*;
     use crate::mock::tests::tiny_shape;
 
+    fn split(shape: &ModelShape, pass: Pass) -> Option<AttentionSplit> {
+        attention_split(shape, pass, &OpenDevice::processor())
+    }
+
     #[test]
     fn every_part_takes_time_and_only_a_filled_cache_is_joined() {
-        let prompt = attention_split(&tiny_shape(), Pass { n_tokens: 16, kv_len: 0 }).unwrap();
-        let step = attention_split(&tiny_shape(), Pass { n_tokens: 1, kv_len: 300 }).unwrap();
+        let prompt = split(&tiny_shape(), Pass { n_tokens: 16, kv_len: 0 }).unwrap();
+        let step = split(&tiny_shape(), Pass { n_tokens: 1, kv_len: 300 }).unwrap();
         for part in [prompt.scores_ns, prompt.softmax_ns, prompt.values_ns] {
             assert!(part > 0.0);
         }
@@ -174,7 +189,7 @@ mod tests {
     fn only_readers_with_spans_around_attention_alone_are_divided() {
         let of = |architecture: &str| {
             let shape = ModelShape { architecture: architecture.into(), ..tiny_shape() };
-            attention_split(&shape, Pass { n_tokens: 1, kv_len: 30 })
+            split(&shape, Pass { n_tokens: 1, kv_len: 30 })
         };
         assert!(of("phi2").is_some_and(|split| split.kv_concat_ns > 0.0));
         assert!(of("phi3").is_some_and(|split| split.kv_concat_ns > 0.0));

@@ -10,18 +10,19 @@ use candle_core::Tensor;
 use candle_transformers::generation::{LogitsProcessor, Sampling};
 use foretoken_cost::{KvLayout, ReaderInfo};
 use foretoken_gguf::synth::SyntheticGguf;
-use foretoken_meter::Sampler;
+use foretoken_meter::{NvidiaCard, Sampler};
 use foretoken_spec::{
     Allocator, AttentionSplit, ColdLoad, CounterSample, DeviceInfo, EngineInfo, ModelSource,
-    ModelSpec, Pass, PassSample, ReferenceSample, Workload,
+    ModelSpec, Pass, PassSample, ReferenceSample, SpanClock, Workload,
 };
 
 use crate::attention_bench::attention_split;
 use crate::cold::Forgotten;
+use crate::device_clock::DeviceClock;
 use crate::error::one_line;
 use crate::kernels::PassEvents;
 use crate::layout::PassLayout;
-use crate::machine::gauges;
+use crate::machine::{DeviceMemoryState, gauges, gpu_state};
 use crate::probe;
 use crate::reader::CachedModel;
 use crate::reference::Reference;
@@ -29,12 +30,19 @@ use crate::refuse::reader_of;
 use crate::run_delay::RunDelay;
 use crate::usage::keep_freed_memory;
 use crate::{
-    EnergyMeter, Engine, KernelPass, LoadedModel, MachineState, Recording, RunError, check_model,
-    check_workload, device_info, memory, threads_in_effect,
+    EnergyMeter, Engine, KernelPass, LoadedModel, MachineState, OpenDevice, Recording, RunError,
+    check_model, check_workload, memory, threads_in_effect,
 };
 
-/// Version of candle, as Cargo.toml asks for it.
-const CANDLE_VERSION: &str = "0.11.1";
+/// Version of candle, as Cargo.toml asks for it, and the library that multiplies dense matrices in
+/// its place: other kernels, so another version.
+const CANDLE_VERSION: &str = if cfg!(feature = "mkl") {
+    "0.11.1+mkl"
+} else if cfg!(feature = "accelerate") {
+    "0.11.1+accelerate"
+} else {
+    "0.11.1"
+};
 
 /// Size of the read buffer over a model file, bytes: candle reads tensor by tensor.
 const READ_BUFFER_BYTES: usize = 1 << 20;
@@ -60,9 +68,11 @@ pub enum Probing {
     Absent,
 }
 
-/// Runs models with candle on the processor.
+/// Runs models with candle.
 pub struct CandleEngine {
-    device: DeviceInfo,
+    device: OpenDevice,
+    /// What tells the state of a graphics card, where one runs the models.
+    card: Option<NvidiaCard>,
     threads: u32,
     sampling: SamplingMode,
     probing: Probing,
@@ -78,12 +88,17 @@ impl CandleEngine {
         CANDLE_VERSION
     }
 
-    /// The engine of this process, with probes.
+    /// The engine of this process on its processor, with probes.
     pub fn new(sampling: SamplingMode) -> Self {
-        let device = device_info();
+        Self::on(OpenDevice::processor(), sampling)
+    }
+
+    /// The engine of this process on a device, with probes.
+    pub fn on(device: OpenDevice, sampling: SamplingMode) -> Self {
         let threads = threads_in_effect();
         Self {
-            reference: Reference::new(threads, device.l3_bytes),
+            reference: Reference::on(&device, threads),
+            card: device.pci_address().and_then(|address| NvidiaCard::open(&address)),
             device,
             threads,
             sampling,
@@ -120,6 +135,14 @@ impl CandleEngine {
         self
     }
 
+    fn start_new_peak(&self) {
+        memory::release_unused();
+        memory::reset_peak();
+        if let Some(accelerator) = &self.device.accelerator {
+            accelerator.reset_peak();
+        }
+    }
+
     fn read(&self, model: &ModelSpec, info: &ReaderInfo) -> Result<CachedModel, RunError> {
         match &model.source {
             ModelSource::Gguf { path } => {
@@ -141,7 +164,7 @@ impl CandleEngine {
         info: &ReaderInfo,
         mut source: impl Read + Seek,
     ) -> Result<CachedModel, RunError> {
-        let mut read = || CachedModel::load(info, &mut source);
+        let mut read = || CachedModel::load(info, &mut source, &self.device.tensors);
         let loaded = match self.probing {
             Probing::Installed => probe::with_probes(read),
             Probing::Absent => read(),
@@ -157,7 +180,7 @@ impl Engine for CandleEngine {
     }
 
     fn device(&self) -> &DeviceInfo {
-        &self.device
+        self.device.info()
     }
 
     fn threads(&self) -> u32 {
@@ -165,14 +188,18 @@ impl Engine for CandleEngine {
     }
 
     fn check(&self, model: &ModelSpec, workload: &Workload) -> Result<(), RunError> {
-        check_model(model)?;
+        check_model(model, self.device.info().backend)?;
         check_workload(model, workload)
     }
 
     fn load(&mut self, model: &ModelSpec) -> Result<Box<dyn LoadedModel>, RunError> {
-        let info = reader_of(model)?;
+        let info = reader_of(model, self.device.info().backend)?;
+        let failed = |reason| RunError::Load { model: model.name.clone(), reason };
+        self.device.synchronise().map_err(failed)?;
         let start = Instant::now();
         let weights = self.read(model, info)?;
+        // Copies to a graphics device may be under way still.
+        self.device.synchronise().map_err(failed)?;
         let load_ns = nanos(start.elapsed());
         let sampling = match self.sampling {
             SamplingMode::Temperature { seed } => {
@@ -193,6 +220,8 @@ impl Engine for CandleEngine {
             token: 0,
             recorded: None,
             delay: RunDelay::new(),
+            clock: self.device.clock(),
+            device: self.device.clone(),
         }))
     }
 
@@ -229,30 +258,48 @@ impl Engine for CandleEngine {
     }
 
     fn machine_state(&self) -> MachineState {
-        MachineState::now(self.reference.buffer_bytes())
+        let own_bytes = self.reference.buffer_bytes();
+        let Some(accelerator) = &self.device.accelerator else {
+            return MachineState::now(own_bytes);
+        };
+        // Off the processor the reference workload's memory is the device's.
+        let without_own = |bytes: u64| bytes.saturating_sub(own_bytes);
+        let used_bytes = accelerator.used_bytes().map(without_own);
+        MachineState {
+            gpu: self.card.as_ref().map(|card| gpu_state(card.state())),
+            device_memory: Some(DeviceMemoryState {
+                used_bytes,
+                peak_bytes: accelerator.peak_bytes().map(without_own).or(used_bytes),
+                free_bytes: accelerator.memory().map(|memory| memory.free),
+            }),
+            ..MachineState::now(0)
+        }
     }
 
     fn counters(&self, at_ns: u64) -> CounterSample {
-        gauges(at_ns, self.reference.buffer_bytes())
+        let is_host = self.device.accelerator.is_none();
+        gauges(at_ns, if is_host { self.reference.buffer_bytes() } else { 0 })
     }
 
     fn attention_split(&mut self, model: &ModelSpec, pass: Pass) -> Option<AttentionSplit> {
-        attention_split(&model.shape, pass)
+        attention_split(&model.shape, pass, &self.device)
     }
 
     fn ns_per_event(&self) -> f64 {
-        probe::ns_per_event()
+        probe::ns_per_event(&self.device.clock())
+    }
+
+    fn span_clock(&self) -> SpanClock {
+        self.device.clock().kind()
     }
 
     fn prepare_load(&self) {
-        memory::release_unused();
-        memory::reset_peak();
+        self.start_new_peak();
     }
 
     fn reset_peak_memory(&self) {
         // Freed memory of an earlier workload would count into this one's peak.
-        memory::release_unused();
-        memory::reset_peak();
+        self.start_new_peak();
     }
 }
 
@@ -271,6 +318,9 @@ struct LoadedCandle {
     token: u32,
     recorded: Option<Recorded>,
     delay: RunDelay,
+    device: OpenDevice,
+    /// For the moments inside a pass.
+    clock: Rc<dyn DeviceClock>,
 }
 
 /// A recording that is still where the probes left it, and the moments of its pass.
@@ -284,8 +334,12 @@ struct Recorded {
 impl Recorded {
     /// `None` where another model's pass was recorded since.
     fn read(&self) -> Option<PassEvents> {
-        let events = probe::events_of(self.number)?;
+        let mut events = probe::events_of(self.number)?;
         let Self { start, copy_start, end, .. } = *self;
+        // A device's clock is laid beside the host's to within the time of a call.
+        for event in &mut events {
+            event.at = event.at.clamp(start, copy_start);
+        }
         Some(PassEvents { events, start, copy_start, end })
     }
 }
@@ -299,14 +353,23 @@ struct ForwardPass {
 }
 
 impl LoadedCandle {
+    /// One pass, from token ids on the host to logits on the host. On a device that works behind
+    /// the host's back it begins when that has nothing to do, and its logits are computed before
+    /// their copy begins.
     fn run_forward(&mut self, tokens: &[u32], kv_len: u32) -> candle_core::Result<ForwardPass> {
+        self.synchronise()?;
         let start = Instant::now();
         let logits = self.weights.forward(tokens, kv_len as usize)?;
+        self.synchronise()?;
         let copy_start = Instant::now();
         let on_host = logits.to_vec1::<f32>()?;
         let end = Instant::now();
         drop(std::hint::black_box(on_host));
         Ok(ForwardPass { logits, start, copy_start, end })
+    }
+
+    fn synchronise(&self) -> candle_core::Result<()> {
+        self.device.synchronise().map_err(candle_core::Error::msg)
     }
 
     /// Draws a token; returns it with the times of softmax and draw.
@@ -385,7 +448,7 @@ impl LoadedModel for LoadedCandle {
         let probed = probe && self.probing == Probing::Installed;
         self.recorded = None;
         self.delay.start();
-        let number = if probed { Some(probe::start_recording()) } else { None };
+        let number = if probed { Some(probe::start_recording(&self.clock)) } else { None };
         let pass = self.run_forward(tokens, kv_len);
         probe::stop_recording();
         let pass = pass.map_err(failed)?;

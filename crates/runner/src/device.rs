@@ -6,7 +6,7 @@ use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 use crate::system_files::{cache_bytes, cpuinfo_field, cpuinfo_flag, entries, read};
 
 /// The processor of this machine.
-pub fn device_info() -> DeviceInfo {
+pub fn processor_info() -> DeviceInfo {
     let kind = RefreshKind::nothing()
         .with_cpu(CpuRefreshKind::nothing().with_frequency())
         .with_memory(MemoryRefreshKind::nothing().with_ram());
@@ -36,23 +36,37 @@ pub fn device_info() -> DeviceInfo {
         memory_bytes: system.map_or(0, |s| s.total_memory()),
         os: System::long_os_version().unwrap_or_else(|_| std::env::consts::OS.to_owned()),
         hypervisor: cpuinfo_flag(&cpuinfo, "hypervisor"),
+        host: None,
     }
+}
+
+/// A graphics device of this name in this machine; what only its driver knows is the processor's.
+#[cfg(any(feature = "cuda", feature = "metal", test))]
+pub(crate) fn graphics_info(name: &str) -> DeviceInfo {
+    let host = processor_info();
+    let words = words_of(name);
+    let id = if words.is_empty() { "gpu".to_owned() } else { words.join("-") };
+    DeviceInfo { id, name: name.trim().to_owned(), host: Some(host.id.clone()), ..host }
 }
 
 /// Lower case, dashes, and without the marks and words that say nothing about speed:
 /// `Intel(R) Core(TM) i7-1185G7 @ 3.00GHz` with 4 cores is `intel-core-i7-1185g7-4c`, an unnamed
 /// `AMD EPYC` of a virtual machine `amd-epyc-zen3-2c`.
 fn device_id(name: &str, microarchitecture: &str, physical_cores: u32) -> String {
-    let name = name.to_lowercase().replace("(r)", " ").replace("(tm)", " ");
-    let before_clock = name.split('@').next().unwrap_or_default();
-    let words: Vec<String> = before_clock
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty() && !["cpu", "processor"].contains(word))
-        .chain(Some(microarchitecture).filter(|word| !word.is_empty()))
-        .map(str::to_owned)
-        .collect();
+    let mut words = words_of(name);
+    words.extend(Some(microarchitecture.to_owned()).filter(|word| !word.is_empty()));
     let stem = if words.is_empty() { "cpu".to_owned() } else { words.join("-") };
     format!("{stem}-{physical_cores}c")
+}
+
+fn words_of(name: &str) -> Vec<String> {
+    let name = name.to_lowercase().replace("(r)", " ").replace("(tm)", " ");
+    let before_clock = name.split('@').next().unwrap_or_default();
+    before_clock
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty() && !["cpu", "processor"].contains(word))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// What a name without a number leaves open: hypervisors call every generation `AMD EPYC`. Empty
@@ -165,8 +179,17 @@ mod tests {
     }
 
     #[test]
+    fn a_graphics_device_knows_its_host() {
+        let device = graphics_info("NVIDIA GeForce RTX 4090 ");
+        assert_eq!(device.id, "nvidia-geforce-rtx-4090");
+        assert_eq!(device.name, "NVIDIA GeForce RTX 4090");
+        assert_eq!(device.host, Some(processor_info().id));
+        assert_eq!(graphics_info("").id, "gpu");
+    }
+
+    #[test]
     fn this_machine_has_cores_and_memory() {
-        let device = device_info();
+        let device = processor_info();
         assert!(device.physical_cores >= 1);
         assert!(device.memory_bytes > 0);
         assert_eq!(device.backend, Backend::Cpu);

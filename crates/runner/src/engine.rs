@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use foretoken_spec::{
     Allocator, AttentionSplit, ColdLoad, CounterSample, DeviceInfo, EngineInfo, ModelSpec, OpKind,
-    Pass, PassSample, ReferenceSample, Sampling, TensorRole, TensorType, Workload,
+    Pass, PassSample, ReferenceSample, Sampling, SpanClock, TensorRole, TensorType, Workload,
 };
 
 use crate::{EnergyMeter, MachineState, Recording, RunError};
@@ -83,6 +83,11 @@ pub trait Engine {
     /// Cost of recording one edge of a span, in ns.
     fn ns_per_event(&self) -> f64 {
         0.0
+    }
+
+    /// What the moments inside probed passes are read from.
+    fn span_clock(&self) -> SpanClock {
+        SpanClock::Host
     }
 
     /// Gives back memory that earlier loads left behind, and starts a new reading of the highest

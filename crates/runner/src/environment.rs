@@ -25,6 +25,7 @@ pub fn environment_between(before: &MachineState, after: &MachineState) -> Envir
         throttle_events: throttle.map(|(a, b)| b.saturating_sub(a)),
         on_battery: after.on_battery,
         power_profile: after.power_profile.clone(),
+        gpu: after.gpu.clone(),
     }
 }
 
@@ -36,6 +37,13 @@ pub fn warnings_of(environment: &Environment) -> Vec<String> {
     }
     if environment.throttle_events.is_some_and(|n| n > 0) {
         warnings.push("the processor throttled; let it cool and measure again".to_owned());
+    }
+    if let Some(gpu) = environment.gpu.as_ref().filter(|gpu| !gpu.throttled_by.is_empty()) {
+        warnings.push(format!(
+            "the GPU's clocks were held down ({}); let it cool, or raise its power limit, and \
+             measure again",
+            gpu.throttled_by.join(", ")
+        ));
     }
     if let Some(steal) = environment.steal_fraction.filter(|s| *s > 0.05) {
         warnings.push(format!(
@@ -52,6 +60,8 @@ pub fn warnings_of(environment: &Environment) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use foretoken_spec::GpuState;
+
     use super::*;
     use crate::system_files::CpuTicks;
     use crate::usage::Usage;
@@ -78,6 +88,15 @@ mod tests {
         assert_eq!(environment.steal_fraction, Some(0.25));
         assert_eq!(environment.throttle_events, Some(0));
         assert_eq!(warnings_of(&environment).len(), 1);
+    }
+
+    #[test]
+    fn a_throttled_card_is_told_of() {
+        let gpu = |throttled_by| GpuState { throttled_by, ..GpuState::default() };
+        let with = |gpu| Environment { gpu: Some(gpu), ..Environment::default() };
+        assert!(warnings_of(&with(gpu(vec![]))).is_empty());
+        let warnings = warnings_of(&with(gpu(vec!["sw_power_cap".into()])));
+        assert!(warnings[0].contains("(sw_power_cap)"), "{warnings:?}");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use foretoken_spec::{
-    ColdLoad, EnergySpan, Measurement, MemorySample, ModelSpec, ReferenceSample, SCHEMA_VERSION,
-    ToolInfo, WarmupPass, Workload,
+    ColdLoad, DeviceMemorySample, EnergySpan, Measurement, MemorySample, ModelSpec,
+    ReferenceSample, SCHEMA_VERSION, ToolInfo, WarmupPass, Workload,
 };
 
 use crate::energy;
@@ -202,11 +202,13 @@ impl LoadBlock<'_> {
             prefill: samples.prefill,
             decode: samples.decode,
             kernels: samples.kernels,
+            span_clock: engine.span_clock(),
             memory: MemorySample {
                 rss_before_bytes: loaded.before.rss_bytes,
                 rss_loaded_bytes: loaded.after.rss_bytes,
                 peak_rss_bytes: loaded.after.peak_rss_bytes.max(peak),
                 available_bytes: loaded.before.available_bytes,
+                device: device_memory(loaded, after, samples.snapshot_bytes),
             },
             energy,
             warnings,
@@ -214,6 +216,23 @@ impl LoadBlock<'_> {
             reference: Vec::with_capacity(2),
         }
     }
+}
+
+/// Memory of a graphics device around a load; `None` of a model that ran on the processor.
+fn device_memory(
+    loaded: &Loaded,
+    after: &MachineState,
+    snapshot_bytes: u64,
+) -> Option<DeviceMemorySample> {
+    let (before, warm, end) =
+        (loaded.before.device_memory?, loaded.after.device_memory?, after.device_memory?);
+    let peak = end.peak_bytes.map(|bytes| bytes.saturating_sub(snapshot_bytes));
+    Some(DeviceMemorySample {
+        before_bytes: before.used_bytes,
+        loaded_bytes: warm.used_bytes,
+        peak_bytes: warm.peak_bytes.max(peak),
+        available_bytes: before.free_bytes,
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use foretoken_spec::CounterSample;
+use foretoken_meter::CardState;
+use foretoken_spec::{CounterSample, GpuState};
 
 use crate::memory::{available_memory, peak_resident_bytes, resident_bytes};
 use crate::system_files::{
@@ -36,8 +37,49 @@ pub struct MachineState {
     pub on_battery: Option<bool>,
     /// Platform power profile.
     pub power_profile: Option<String>,
+    /// The graphics card that runs the models, where its driver tells.
+    pub gpu: Option<GpuState>,
+    /// Memory of a graphics device that runs the models.
+    pub(crate) device_memory: Option<DeviceMemoryState>,
     pub(crate) usage: Option<Usage>,
     pub(crate) ticks: Option<CpuTicks>,
+}
+
+/// Memory of a graphics device at a moment, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct DeviceMemoryState {
+    /// Tensors of this process.
+    pub(crate) used_bytes: Option<u64>,
+    /// The most of them since the last reset.
+    pub(crate) peak_bytes: Option<u64>,
+    /// What programs can still take.
+    pub(crate) free_bytes: Option<u64>,
+}
+
+/// What the driver of a card says, in the words of measurements.
+pub(crate) fn gpu_state(card: CardState) -> GpuState {
+    let CardState {
+        name,
+        driver,
+        clock_mhz,
+        memory_clock_mhz,
+        temperature_c,
+        power_w,
+        throttled_by,
+        memory_bytes,
+        free_bytes,
+    } = card;
+    GpuState {
+        name,
+        driver,
+        clock_mhz,
+        memory_clock_mhz,
+        temperature_c,
+        power_w,
+        throttled_by,
+        memory_bytes,
+        free_bytes,
+    }
 }
 
 impl MachineState {
@@ -58,6 +100,8 @@ impl MachineState {
             throttle_events: throttle_events(),
             on_battery: on_battery(),
             power_profile: read("/sys/firmware/acpi/platform_profile"),
+            gpu: None,
+            device_memory: None,
             usage: process_usage(),
             ticks: read("/proc/stat").and_then(|text| cpu_ticks(&text)),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use foretoken_meter::{Mark, MeterInfo, Source};
 use foretoken_spec::{
-    Backend, DeviceInfo, EngineInfo, ModelSpec, Pass, PassSample, ReferenceSample, Slice,
+    Backend, DeviceInfo, EngineInfo, ModelSpec, Pass, PassSample, ReferenceSample, Slice, SpanClock,
 };
 
 use crate::{EnergyMeter, Engine, KernelPass, LoadedModel, MachineState, Recording, RunError};
@@ -110,6 +110,15 @@ impl MockEngine {
         self
     }
 
+    /// The same engine on a made-up graphics device, whose spans are timed by events.
+    pub fn on_gpu(mut self) -> Self {
+        let host = Some(self.device.id);
+        let isa = vec!["sm_90".to_owned()];
+        let id = "mock-gpu".to_owned();
+        self.device = DeviceInfo { id, backend: Backend::Cuda, isa, host, ..self.device };
+        self
+    }
+
     /// The same engine with a meter, on a machine that idles at this power.
     pub fn with_idle_power(mut self, idle_w: f64) -> Self {
         let resolution = Duration::from_nanos(1);
@@ -140,6 +149,7 @@ fn mock_device() -> DeviceInfo {
         memory_bytes: 16 << 30,
         os: "mock".to_owned(),
         hypervisor: Some(false),
+        host: None,
     }
 }
 
@@ -185,6 +195,13 @@ impl Engine for MockEngine {
 
     fn ns_per_event(&self) -> f64 {
         self.ns_per_event
+    }
+
+    fn span_clock(&self) -> SpanClock {
+        match self.device.backend {
+            Backend::Cpu => SpanClock::Host,
+            _ => SpanClock::Events,
+        }
     }
 
     fn machine_state(&self) -> MachineState {

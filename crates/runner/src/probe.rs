@@ -7,11 +7,16 @@
 //! needs no lock.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Instant;
+
+use foretoken_spec::SpanClock;
 
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Dispatch, Event, Metadata, Subscriber};
+
+use crate::device_clock::{DeviceClock, Moments};
 
 /// Room for a pass of an 80-layer model (up to 21 spans per layer, enter and exit) without growing.
 const EVENTS_CAPACITY: usize = 4096;
@@ -97,6 +102,8 @@ thread_local! {
     /// Recordings begun so far.
     static NUMBER: Cell<u64> = const { Cell::new(0) };
     static EVENTS: RefCell<Vec<RawEvent>> = const { RefCell::new(Vec::new()) };
+    /// What marks the moments of the recording on a device that works behind the host's back.
+    static CLOCK: RefCell<Option<Rc<dyn DeviceClock>>> = const { RefCell::new(None) };
 }
 
 /// Runs `load` so that the spans made in it are probes.
@@ -104,14 +111,17 @@ pub(crate) fn with_probes<T>(load: impl FnOnce() -> T) -> T {
     tracing::dispatcher::with_default(&Dispatch::new(Probes), load)
 }
 
-/// Starts recording on this thread; the number names the recording.
-pub(crate) fn start_recording() -> u64 {
+/// Starts recording on this thread, by this clock; the number names the recording.
+pub(crate) fn start_recording(clock: &Rc<dyn DeviceClock>) -> u64 {
+    let is_host = clock.kind() == SpanClock::Host;
+    CLOCK.set(if is_host { None } else { Some(Rc::clone(clock)) });
     EVENTS.with_borrow_mut(|events| {
         events.clear();
         events.reserve(EVENTS_CAPACITY);
     });
     let number = NUMBER.get() + 1;
     NUMBER.set(number);
+    clock.start();
     RECORDING.set(true);
     number
 }
@@ -122,25 +132,30 @@ pub(crate) fn stop_recording() {
     RECORDING.set(false);
 }
 
-/// The events of a recording; `None` once another has begun.
+/// The events of a recording; `None` once another has begun, and where the device's moments are
+/// not to be had.
 pub(crate) fn events_of(number: u64) -> Option<Vec<SpanEvent>> {
     if NUMBER.get() != number {
         return None;
     }
-    Some(EVENTS.with_borrow(|events| {
-        events
-            .iter()
-            .map(|e| SpanEvent {
-                kind: SpanKind::from_id(&Id::from_u64(e.id)),
-                edge: e.edge,
-                at: e.at,
-            })
-            .collect()
-    }))
+    let event = |raw: &RawEvent, at| SpanEvent {
+        kind: SpanKind::from_id(&Id::from_u64(raw.id)),
+        edge: raw.edge,
+        at,
+    };
+    let moments = CLOCK.with_borrow(|clock| clock.as_ref().map_or(Moments::Host, |c| c.moments()));
+    EVENTS.with_borrow(|events| match moments {
+        Moments::Host => Some(events.iter().map(|raw| event(raw, raw.at)).collect()),
+        Moments::Device(at) if at.len() == events.len() => {
+            Some(events.iter().zip(at).map(|(raw, at)| event(raw, at)).collect())
+        }
+        Moments::Device(_) | Moments::Unknown => None,
+    })
 }
 
-/// Cost of recording one edge of a span, in ns: what `tracing` and the clock take, on this thread.
-pub(crate) fn ns_per_event() -> f64 {
+/// Cost of recording one edge of a span, in ns: what `tracing` and the clock take, on this thread
+/// and of a device without work.
+pub(crate) fn ns_per_event(clock: &Rc<dyn DeviceClock>) -> f64 {
     const SPANS: usize = EVENTS_CAPACITY / 2;
     const ROUNDS: usize = 5;
     let span = with_probes(
@@ -148,7 +163,7 @@ pub(crate) fn ns_per_event() -> f64 {
     );
     let mut best = f64::INFINITY;
     for _ in 0..ROUNDS {
-        start_recording();
+        start_recording(clock);
         let start = Instant::now();
         for _ in 0..SPANS {
             let entered = span.enter();
@@ -167,6 +182,7 @@ fn push(id: &Id, edge: Edge) {
     if RECORDING.get() {
         let event = RawEvent { id: id.into_u64(), edge, at: Instant::now() };
         EVENTS.with_borrow_mut(|events| events.push(event));
+        CLOCK.with_borrow(|clock| clock.iter().for_each(|clock| clock.mark()));
     }
 }
 
@@ -205,6 +221,44 @@ impl Subscriber for Probes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device_clock::tests::MockQueue;
+    use crate::device_clock::{EventClock, HostClock};
+
+    fn host() -> Rc<dyn DeviceClock> {
+        Rc::new(HostClock)
+    }
+
+    /// A layer of two kernels, on a device that works behind the host's back.
+    fn a_layer(queue: &MockQueue, clock: &Rc<dyn DeviceClock>) -> Vec<u64> {
+        let span = |name: &'static str| match name {
+            "attn" => {
+                tracing::span!(target: "candle_transformers::t", tracing::Level::TRACE, "attn")
+            }
+            _ => tracing::span!(target: "candle_transformers::t", tracing::Level::TRACE, "mlp"),
+        };
+        let (attn, mlp) = with_probes(|| (span("attn"), span("mlp")));
+        let number = start_recording(clock);
+        for (span, work) in [(attn, 70_000), (mlp, 30_000)] {
+            let entered = span.enter();
+            queue.launch(4_000, work);
+            drop(entered);
+        }
+        stop_recording();
+        let events = events_of(number).unwrap();
+        let spans = events.chunks(2).map(|e| e[1].at.duration_since(e[0].at).as_nanos() as u64);
+        spans.collect()
+    }
+
+    #[test]
+    fn spans_of_a_device_take_as_long_as_its_work() {
+        let queue = MockQueue::new();
+        let clock: Rc<dyn DeviceClock> = Rc::new(EventClock::new(queue.clone()));
+        // The first kernel waits for its launch; the second was launched before it began.
+        assert_eq!(a_layer(&queue, &clock), [74_000, 30_000]);
+        // By the host's clock the spans are as long as it takes to launch, and all of the work is
+        // missing; here the fake host does not move the real one at all.
+        assert!(a_layer(&queue, &host()).iter().all(|ns| *ns < 30_000));
+    }
 
     #[test]
     fn ids_and_names_read_back() {
@@ -218,7 +272,7 @@ mod tests {
 
     #[test]
     fn recording_an_event_takes_time_and_leaves_nothing_recording() {
-        assert!(ns_per_event() > 0.0);
+        assert!(ns_per_event(&host()) > 0.0);
         assert!(!RECORDING.get());
     }
 
@@ -233,7 +287,7 @@ mod tests {
             )
         });
         drop(probed.enter());
-        let number = start_recording();
+        let number = start_recording(&host());
         drop(plain.enter());
         drop(foreign.enter());
         drop(probed.enter());
@@ -242,7 +296,7 @@ mod tests {
         let events = events_of(number).unwrap();
         let seen: Vec<_> = events.iter().map(|e| (e.kind, e.edge)).collect();
         assert_eq!(seen, [(SpanKind::Attn, Edge::Enter), (SpanKind::Attn, Edge::Exit)]);
-        start_recording();
+        start_recording(&host());
         stop_recording();
         assert!(events_of(number).is_none(), "another recording has taken its place");
     }

@@ -203,6 +203,7 @@ pub fn run_profile(
         attention,
         pairs,
         prompt_repeats_ns,
+        span_clock: engine.span_clock(),
         ns_per_event: run.ns_per_event,
         sampled_every: run.sampled_every,
         prompt_text: match &plan.prompt {

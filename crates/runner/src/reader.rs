@@ -23,10 +23,9 @@ enum Model {
 }
 
 impl Model {
-    fn load(info: &ReaderInfo, source: &mut (impl Read + Seek)) -> Result<Self> {
+    fn load(info: &ReaderInfo, source: &mut (impl Read + Seek), device: &Device) -> Result<Self> {
         let mut content = Content::read(source)?;
         adapt(info, &mut content);
-        let device = &Device::Cpu;
         Ok(match info.reader {
             Reader::Llama => {
                 Self::Llama(quantized_llama::ModelWeights::from_gguf(content, source, device)?)
@@ -122,6 +121,7 @@ fn adapt(info: &ReaderInfo, content: &mut Content) {
 /// A model with its cache, which can be emptied, saved and gone back to.
 pub(crate) struct CachedModel {
     model: Model,
+    device: Device,
     /// A copy with an empty cache and no masks, where the reader can be copied.
     fresh: Option<Model>,
     /// Tokens and position of each pass since the cache was empty, where going back means running
@@ -137,15 +137,19 @@ enum Saved {
 }
 
 impl CachedModel {
-    pub(crate) fn load(info: &ReaderInfo, source: &mut (impl Read + Seek)) -> Result<Self> {
-        let model = Model::load(info, source)?;
+    pub(crate) fn load(
+        info: &ReaderInfo,
+        source: &mut (impl Read + Seek),
+        device: &Device,
+    ) -> Result<Self> {
+        let model = Model::load(info, source, device)?;
         let fresh = model.duplicate();
-        Ok(Self { model, fresh, passes: Vec::new(), saved: None })
+        Ok(Self { model, device: device.clone(), fresh, passes: Vec::new(), saved: None })
     }
 
     /// Logits of the last of these tokens, in one dimension.
     pub(crate) fn forward(&mut self, tokens: &[u32], position: usize) -> Result<Tensor> {
-        let input = Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?;
+        let input = Tensor::new(tokens, &self.device)?.unsqueeze(0)?;
         self.model.forward(&input, position)?.squeeze(0)
     }
 

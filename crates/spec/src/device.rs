@@ -42,28 +42,32 @@ impl std::fmt::Display for Backend {
 /// The machine as the operating system describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DeviceInfo {
-    /// Short name for files and keys: the CPU's name in lower case with dashes, and the cores.
+    /// Short name for files and keys: the name in lower case with dashes; of a CPU, its cores too.
     pub id: String,
     /// Backend.
     pub backend: Backend,
     /// Name of the processor or GPU.
     pub name: String,
-    /// Instruction set (`x86_64`, `aarch64`).
+    /// Instruction set (`x86_64`, `aarch64`), of a GPU its host's.
     pub arch: String,
-    /// Vector extensions that candle's kernels choose by (`avx512vnni`, `avx2`, `dotprod`).
+    /// Vector extensions that candle's kernels choose by (`avx512vnni`, `avx2`, `dotprod`); of a
+    /// GPU its generation (`sm_90`).
     pub isa: Vec<String>,
-    /// Physical cores.
+    /// Physical cores, of a GPU its host's.
     pub physical_cores: u32,
-    /// Logical processors.
+    /// Logical processors, of a GPU its host's.
     pub logical_cores: u32,
-    /// Last-level cache, where known.
+    /// Last-level cache, where known; of a GPU its own.
     pub l3_bytes: Option<u64>,
-    /// Main memory.
+    /// Main memory; of a GPU its own.
     pub memory_bytes: u64,
     /// Operating system and version.
     pub os: String,
     /// Whether the machine is virtual, where known.
     pub hypervisor: Option<bool>,
+    /// Id of the processor that gives the device its work; `None` where it is the device itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
 }
 
 /// What runs the model. Name and version are part of every key.

@@ -55,6 +55,9 @@ pub struct Measurement {
     pub decode: Vec<PassSample>,
     /// In-place times of operations, from probed passes.
     pub kernels: Vec<KernelSample>,
+    /// What their times were read from.
+    #[serde(default, skip_serializing_if = "SpanClock::is_host")]
+    pub span_clock: SpanClock,
     /// Memory of the process.
     pub memory: MemorySample,
     /// Energy of the phases, where there is a meter.
@@ -79,6 +82,30 @@ pub enum Allocator {
     System,
     /// Freed memory is kept for the next pass.
     Kept,
+}
+
+/// What the moments inside a pass are read from.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum SpanClock {
+    /// The host's clock: right on a processor, where a call that has returned is done.
+    #[default]
+    Host,
+    /// Events in the device's own queue of work.
+    Events,
+    /// The host's clock after waiting for the device at every moment: launches that would hide
+    /// behind earlier work are in these times.
+    Synchronised,
+}
+
+impl SpanClock {
+    /// Whether it is the host's, as of every line before there were others.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+    pub fn is_host(&self) -> bool {
+        *self == Self::Host
+    }
 }
 
 /// How the next token is drawn from the logits.
@@ -160,6 +187,23 @@ pub struct MemorySample {
     pub peak_rss_bytes: Option<u64>,
     /// Available in the system before the load.
     pub available_bytes: Option<u64>,
+    /// The same of a GPU's own memory, where the model was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceMemorySample>,
+}
+
+/// Memory of a GPU around a load.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeviceMemorySample {
+    /// Bytes of this process's tensors before the load.
+    pub before_bytes: Option<u64>,
+    /// Bytes after load and warm-up.
+    pub loaded_bytes: Option<u64>,
+    /// The most from the load to the end of the workload; of a driver that keeps none, the most
+    /// that was seen between passes.
+    pub peak_bytes: Option<u64>,
+    /// Free before the load.
+    pub available_bytes: Option<u64>,
 }
 
 /// State of the machine while a workload ran.
@@ -187,6 +231,32 @@ pub struct Environment {
     pub on_battery: Option<bool>,
     /// Platform power profile.
     pub power_profile: Option<String>,
+    /// State of the GPU that ran the workload, where its driver tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuState>,
+}
+
+/// State of a GPU at a moment. What its driver does not tell is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GpuState {
+    /// Name of the card.
+    pub name: Option<String>,
+    /// Version of its driver.
+    pub driver: Option<String>,
+    /// Clock of its multiprocessors.
+    pub clock_mhz: Option<u32>,
+    /// Clock of its memory.
+    pub memory_clock_mhz: Option<u32>,
+    /// Temperature of the chip.
+    pub temperature_c: Option<u32>,
+    /// Power of the card.
+    pub power_w: Option<f64>,
+    /// What holds the clocks down, by NVML's names in lower case (`sw_power_cap`).
+    pub throttled_by: Vec<String>,
+    /// Memory in all.
+    pub memory_bytes: Option<u64>,
+    /// Memory that no program has taken.
+    pub free_bytes: Option<u64>,
 }
 
 /// One run of the fixed reference workload.

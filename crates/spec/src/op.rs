@@ -100,4 +100,6 @@ pub enum Bound {
     Memory,
     /// Fixed cost per call takes longest.
     Overhead,
+    /// The host's giving of work to a graphics device takes longest, not the work.
+    Launch,
 }

@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Allocator, Bound, Ceilings, Phase, Sampling, TensorRole, TensorType, ToolInfo};
+use crate::{
+    Allocator, Bound, Ceilings, Phase, Sampling, SpanClock, TensorRole, TensorType, ToolInfo,
+};
 
 /// An operation as the profiler sees it: finer than [`crate::OpKind`].
 #[derive(
@@ -197,6 +199,9 @@ pub struct ProfileReport {
     /// What the allocator did with freed memory.
     #[serde(default)]
     pub allocator: Allocator,
+    /// What the moments inside the passes were read from.
+    #[serde(default, skip_serializing_if = "SpanClock::is_host")]
+    pub span_clock: SpanClock,
     /// How tokens were drawn.
     #[serde(default)]
     pub sampling: Sampling,

@@ -56,6 +56,13 @@ pub struct MeasureReport {
     pub phases: PhaseTimes,
     /// Highest resident size of the process.
     pub peak_rss_bytes: Option<u64>,
+    /// The most that the process's tensors took of a GPU's memory, where the model was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_device_bytes: Option<u64>,
+    /// The first pass after a load, which pays for what is done once (packing of weights, loading
+    /// of kernels and libraries): median over loads. In no other time here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_pass_ms: Option<f64>,
     /// Energy, where a meter exists.
     pub energy_j: Option<MeasuredEnergy>,
     /// One load of a file in memory or of synthetic weights, from open to usable.

@@ -2,7 +2,7 @@
 
 use crate::{
     Allocator, Ceilings, DeviceInfo, EngineInfo, KernelOp, ModelSpec, PassSample, Phase, Sampling,
-    TensorRole, ToolInfo,
+    SpanClock, TensorRole, ToolInfo,
 };
 
 /// One run of a model under the probes, on one clock: all `_ns` moments count from its start.
@@ -43,6 +43,8 @@ pub struct Timeline {
     pub pairs: OverheadPairs,
     /// Forward times of further passes over the whole prompt after the run, unprobed.
     pub prompt_repeats_ns: Vec<u64>,
+    /// What the moments inside probed passes were read from.
+    pub span_clock: SpanClock,
     /// Cost of one recorded span edge, in ns.
     pub ns_per_event: f64,
     /// Decode steps for each that is probed, at the end of the run.

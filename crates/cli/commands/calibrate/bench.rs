@@ -12,13 +12,13 @@ use foretoken_pipeline::{
     measure_bench_design, run_bench_proof,
 };
 use foretoken_plan::{MiniPlan, single_type_minis};
-use foretoken_runner::{CandleEngine, Engine};
+use foretoken_runner::{CandleEngine, Engine, available_memory};
 use foretoken_spec::Workload;
 
 use super::job::{Job, schemes};
 use super::{FileKeeper, RunPlan, SEED, finish, fit_and_save, prove};
 use crate::Outcome;
-use crate::args::{CalibrateArgs, EngineArgs, MeterArg};
+use crate::args::{CalibrateArgs, EngineArgs, MeterArg, RunArgs};
 use crate::files::{JsonLines, require_space};
 use crate::output::{Hinted, Output};
 use crate::progress::{Progress, stop_on_interrupt};
@@ -51,7 +51,7 @@ pub fn run(
         require_space(&folder.path().join("proof.gguf"), plan.model.weight_bytes())?;
         Ok(run_bench_proof(&mut bencher, host, plan, settings, keeper, &is_stopped)?)
     };
-    let proof = (timing, &mut run_plan as &mut RunPlan<'_>);
+    let proof = (timing, available_memory(), &mut run_plan as &mut RunPlan<'_>);
     let proved = prove(&job, &calibration, proof, &is_stopped, output);
     finish(args, &job, &calibration, Vec::new(), proved, begun, output)
 }
@@ -60,6 +60,15 @@ pub fn run(
 pub fn open(args: &EngineArgs) -> anyhow::Result<LlamaBench> {
     LlamaBench::open(&args.llama_bench)
         .context(Hinted::new("--engine llama.cpp needs llama-bench", "give --llama-bench PATH"))
+}
+
+/// llama-bench runs on what it was built for.
+pub fn require_own_device(run: &RunArgs) -> anyhow::Result<()> {
+    if run.device == "cpu" {
+        return Ok(());
+    }
+    let message = format!("--device {}: llama-bench runs on what it was built for", run.device);
+    Err(Hinted::new(message, "leave --device out, and give the --llama-bench of that build").into())
 }
 
 /// A meter reads what this program does, not what another one does.

@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 use foretoken_cost::EngineProfile;
 use foretoken_pipeline::default_schemes;
 use foretoken_plan::{Design, MiniPlan};
-use foretoken_runner::{Engine, rfc3339_utc, tool_info};
-use foretoken_spec::{DeviceInfo, Measurement, QuantScheme, ToolInfo};
+use foretoken_runner::{Engine, OpenDevice, rfc3339_utc, tool_info};
+use foretoken_spec::{Backend, DeviceInfo, Measurement, QuantScheme, ToolInfo};
 
 use crate::args::{CalibrateArgs, EngineArg};
 use crate::commands::check_fits;
@@ -53,12 +53,11 @@ impl Job {
         engine: &dyn Engine,
         output: &Output,
     ) -> anyhow::Result<Self> {
-        let device = engine.device();
         let name = match args.engine.engine {
             EngineArg::Candle => "candle",
             EngineArg::LlamaCpp => "llama.cpp",
         };
-        let default_id = || format!("{}-{name}-{}t", device.id, engine.threads());
+        let default_id = || default_id(engine.device(), name, engine.threads());
         let id = args.name.clone().unwrap_or_else(default_id);
         let schemes = schemes(args);
         let calibration_file = calibration_file(args, &id)?;
@@ -100,6 +99,15 @@ pub fn schemes(args: &CalibrateArgs) -> Vec<QuantScheme> {
     if args.quant.is_empty() { default_schemes() } else { args.quant.clone() }
 }
 
+/// Name of a calibration of a device and engine, unless it is given one. A GPU's host does its part
+/// with as many threads as it likes.
+pub fn default_id(device: &DeviceInfo, engine: &str, threads: u32) -> String {
+    match device.backend {
+        Backend::Cpu => format!("{}-{engine}-{threads}t", device.id),
+        backend => format!("{}-{engine}-{backend}", device.id),
+    }
+}
+
 /// The file of a calibration of this name, which must be free or hold a calibration.
 pub fn calibration_file(args: &CalibrateArgs, id: &str) -> anyhow::Result<PathBuf> {
     if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
@@ -123,7 +131,7 @@ fn require_own(file: &Path) -> anyhow::Result<()> {
 }
 
 /// The design for a machine: the mini-models that its memory holds.
-pub fn design(schemes: &[QuantScheme], device: &DeviceInfo) -> anyhow::Result<Design> {
+pub fn design(schemes: &[QuantScheme], device: &OpenDevice) -> anyhow::Result<Design> {
     let refusal = RefCell::new(None);
     let fits = |mini: &MiniPlan| match check_fits(&mini.model, &mini.workloads, device) {
         Ok(()) => true,
@@ -132,7 +140,8 @@ pub fn design(schemes: &[QuantScheme], device: &DeviceInfo) -> anyhow::Result<De
             false
         }
     };
-    let design = Design::new(schemes, &EngineProfile::candle(device), device.l3_bytes, &fits);
+    let info = device.info();
+    let design = Design::new(schemes, &EngineProfile::candle(info), info.l3_bytes, &fits);
     match refusal.into_inner() {
         Some(error) if design.candidates().is_empty() => Err(error),
         _ => Ok(design),

@@ -5,22 +5,22 @@ use foretoken_catalog::is_gguf;
 use foretoken_cost::{EngineProfile, Isa, X86Level};
 use foretoken_devices::derive::usual_backend;
 use foretoken_devices::{peaks, resolve};
-use foretoken_predict::{Asked, Sheet, SheetTimes, predict_from_sheet};
+use foretoken_predict::{Asked, Sheet, SheetTimes, memory, predict_from_sheet};
 use foretoken_report::{Predictions, units};
 use foretoken_spec::{
-    AvailableMemory, Ceilings, DataSheetBasis, DeviceBackend, DeviceSpec, Estimate, ModelSource,
-    ModelSpec, Phase, Prediction, Tier, Workload,
+    AvailableMemory, Backend, Ceilings, DataSheetBasis, DeviceBackend, DeviceSpec, Estimate,
+    ModelSource, ModelSpec, Phase, Prediction, Tier, Workload,
 };
 use foretoken_transfer::{
     CrossDevice, DevicePredictor, Dots, Machine, ModelFacts, Setup, Transfer, Work,
 };
 
+use super::argument_of;
 use super::observe::observe;
-use super::{argument_of, fitting_quants};
 use crate::Outcome;
 use crate::args::{OnOff, PredictArgs};
 use crate::commands::device_figures::check_figures;
-use crate::commands::{beyond_context, resolve_models};
+use crate::commands::{beyond_context, resolve_models, smaller_quants};
 use crate::files::{cross_device, transfer_error};
 use crate::hub::Use;
 use crate::output::{Hinted, Output};
@@ -169,8 +169,9 @@ impl<'a> Place<'a> {
         let mut prediction = predict_from_sheet(&sheet, model, workload, &asked, &times);
         prediction.memory.available_is = asked.available_bytes.map(|_| AvailableMemory::Installed);
         if prediction.memory.fits == Some(false) {
-            prediction.memory.fitting_quants =
-                fitting_quants(model, &self.profile, workload, &asked);
+            prediction.memory.fitting_quants = smaller_quants(model, |other| {
+                memory(other, &self.profile, workload, &asked).fits == Some(true)
+            });
             prediction.cannot_run = Some(format!(
                 "{} are needed and the device has {}: weights would be read from storage for \
                  every token",
@@ -179,7 +180,8 @@ impl<'a> Place<'a> {
             ));
         }
         if self.setup.engine == CANDLE && prediction.cannot_run.is_none() {
-            prediction.cannot_run = super::cannot_run(model, CANDLE, workload, args.batch);
+            prediction.cannot_run =
+                super::cannot_run(model, (CANDLE, Backend::Cpu), workload, args.batch);
         }
         prediction.warnings.extend(warnings);
         prediction.verify = verify(&self.setup.engine, model, workload, &asked.model_argument);

@@ -58,6 +58,7 @@ fn report() -> ProfileReport {
         engine: "candle 0.11.1".into(),
         threads: 4,
         allocator: foretoken_spec::Allocator::Kept,
+        span_clock: foretoken_spec::SpanClock::Host,
         sampling: foretoken_spec::Sampling::Temperature,
         prompt_tokens: 64,
         generated_tokens: 11,

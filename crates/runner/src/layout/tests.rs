@@ -1,8 +1,10 @@
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::rc::Rc;
 use std::time::Instant;
 
 use super::*;
+use crate::device_clock::{DeviceClock, HostClock};
 use crate::kernels::PassEvents;
 use crate::probe::{self, Edge};
 use crate::reader::CachedModel;
@@ -17,9 +19,12 @@ fn recorded(name: &str) -> (ModelSpec, Vec<PassEvents>) {
     let spec = foretoken_gguf::read_model(&path).unwrap();
     let info = readers::of_architecture(&spec.shape.architecture).unwrap();
     let mut file = File::open(path).unwrap();
-    let mut model = probe::with_probes(|| CachedModel::load(info, &mut file)).unwrap();
+    let clock: Rc<dyn DeviceClock> = Rc::new(HostClock);
+    let mut model =
+        probe::with_probes(|| CachedModel::load(info, &mut file, &candle_core::Device::Cpu))
+            .unwrap();
     let passes = [(&[3, 17, 42, 8][..], 0), (&[50], 4)].map(|(tokens, position)| {
-        let number = probe::start_recording();
+        let number = probe::start_recording(&clock);
         let start = Instant::now();
         model.forward(tokens, position).unwrap();
         let end = Instant::now();

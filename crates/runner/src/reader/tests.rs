@@ -25,7 +25,7 @@ fn expected() -> Vec<Json> {
 fn load(model: &Json) -> CachedModel {
     let info = readers::of_architecture(model["architecture"].as_str().unwrap()).unwrap();
     let path = fixtures().join(model["file"].as_str().unwrap());
-    CachedModel::load(info, &mut File::open(path).unwrap()).unwrap()
+    CachedModel::load(info, &mut File::open(path).unwrap(), &Device::Cpu).unwrap()
 }
 
 fn logits(model: &mut CachedModel, tokens: &[u32], position: usize) -> Result<Vec<f32>> {
@@ -153,6 +153,6 @@ fn several_tokens_behind_cached_ones_are_those_of_one_pass() {
 fn experts_of_qwen3_need_cuda() {
     let info = readers::of_architecture("qwen3moe").unwrap();
     let mut file = File::open(fixtures().join("qwen3moe.gguf")).unwrap();
-    let error = CachedModel::load(info, &mut file).err().unwrap();
+    let error = CachedModel::load(info, &mut file, &Device::Cpu).err().unwrap();
     assert!(error.to_string().contains("CUDA"), "{error}");
 }
