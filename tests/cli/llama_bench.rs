@@ -40,7 +40,7 @@ fn a_program_that_follows_a_law_is_calibrated_proved_and_predicted() {
     for case in report["proof"]["cases"].as_array().unwrap() {
         // The law knows the file's bytes alone: the embedding among them, which no pass reads, and
         // for each token of a prompt the head, which is read once.
-        let limit = if case["phase"] == "decode" { 0.15 } else { 0.5 };
+        let limit = if case["phase"] == "decode" { 0.25 } else { 0.5 };
         assert!(case["error"].as_f64().unwrap().abs() < limit, "{case}");
     }
     let lines = fs::read_to_string(sandbox.path("datasets/x.jsonl"));
