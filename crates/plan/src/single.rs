@@ -95,8 +95,8 @@ fn model(name: &str, shape: &ModelShape, tensor_type: TensorType) -> ModelSpec {
     };
     let quant = tensor_type.name().to_lowercase();
     ModelSpec::from_shape(
-        &format!("mini-{name}-{quant}"),
-        &format!("mini-{name}"),
+        format!("mini-{name}-{quant}"),
+        format!("mini-{name}"),
         "mixed",
         ModelSource::Mini,
         shape.clone(),
