@@ -153,9 +153,9 @@ pub struct EngineArgs {
     /// Engine: candle, or llama.cpp through its llama-bench.
     #[arg(long, value_name = "E", value_enum, default_value = "candle")]
     pub engine: EngineArg,
-    /// Your llama.cpp's llama-bench, with whatever backend it was built for.
-    #[arg(long, value_name = "PATH", default_value = "llama-bench")]
-    pub llama_bench: PathBuf,
+    /// Your llama.cpp's llama-bench, with whatever backend it was built for [default: the one in PATH].
+    #[arg(long, value_name = "PATH")]
+    pub llama_bench: Option<PathBuf>,
 }
 
 /// `--engine`

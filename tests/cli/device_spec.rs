@@ -237,6 +237,12 @@ fn rows_that_cannot_be_true_are_refused_and_odd_ones_told() {
     sandbox.error_says(&args, &["line 2", "`params_b`", "write 1.24"]);
     of("llama.cpp,raspberry-pi-5-8gb,cuda,tinyllama-1.1b,1.1,Q4_0,decode,0,128,11");
     sandbox.error_says(&args, &["line 2 is of cuda, and cpu is predicted", "--backend"]);
+    of(&format!("{own},1.1,Q4_0,decode,0,128,0.0001"));
+    sandbox.error_says(&args, &["line 2", "times slower than the data sheet tells", "the unit"]);
+    let eight =
+        "runtime,device_id,backend,model,params_b,quant,phase,n_gen,batch,tokens_per_second";
+    sandbox.file("seen.csv", format!("{eight}\n{own},1.1,Q4_0,decode,128,8,30\n"));
+    sandbox.error_says(&args, &["line 2", "several sequences at once"]);
     let told = |rows: &str, words: &str| {
         of(rows);
         let run = sandbox.good(&args);

@@ -81,9 +81,18 @@ fn measuring_times_prompts_and_the_steps_behind_them() {
 #[test]
 fn programs_that_fail_are_told_in_their_own_words() {
     let sandbox = Sandbox::new();
+    let temporary = sandbox.path("tmp");
+    fs::create_dir(&temporary).unwrap();
     let refused = |script: &str, words: &[&str]| {
         let bench = program(&sandbox, script);
-        sandbox.error_says(&calibrate(&bench, &["--name", "x", "--quant", "Q8_0"]), words);
+        let args = calibrate(&bench, &["--name", "x", "--quant", "Q8_0"]);
+        let run = sandbox.command().env("TMPDIR", &temporary).args(&args).output().unwrap();
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(2), "{said}");
+        for word in words {
+            assert!(said.contains(word), "no `{word}`: {said}");
+        }
+        assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "files are left");
     };
     let help = "#!/bin/sh\n[ \"$1\" = --help ] && echo '--n-prompt --n-gen --repetitions --output' \
                 && exit 0\n";
@@ -91,8 +100,6 @@ fn programs_that_fail_are_told_in_their_own_words() {
     refused(&format!("{help}echo 'cannot map' >&2; exit 7"), &["exit status: 7", "cannot map"]);
     refused(&format!("{help}echo '[]'"), &["gave no result for pp32 @ d0"]);
     refused(&format!("{help}kill -9 $$"), &["failed on", "signal: 9"]);
-    let left: Vec<_> = fs::read_dir(sandbox.path("")).unwrap().flatten().collect();
-    assert!(left.iter().all(|entry| entry.path().extension().is_none_or(|e| e != "gguf")));
 }
 
 #[test]
@@ -104,6 +111,8 @@ fn a_program_that_is_not_there() {
     sandbox.error_says(&args, &["energy of llama.cpp is not measured", "hint: "]);
     let measure = ["measure", "smollm2-135m", "--engine", "llama.cpp", "--llama-bench", "./absent"];
     sandbox.error_says(&measure, &["./absent", "hint: "]);
+    let alone = ["measure", "smollm2-135m", "--llama-bench", "./absent"];
+    sandbox.error_says(&alone, &["--llama-bench is for --engine llama.cpp"]);
     let error = sandbox.error(&["calibrate", "--engine", "abacus"]);
     assert!(error.contains("abacus") && error.contains("llama.cpp"), "{error}");
 }

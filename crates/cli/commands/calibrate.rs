@@ -55,9 +55,7 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
     if let Some(file) = &args.from {
         return refit(args, file, begun, output);
     }
-    if args.engine.engine == EngineArg::LlamaCpp {
-        bench::require_own_device(&args.run)?;
-    }
+    bench::require_own_device(&args.engine, &args.run)?;
     let device = run_here(&args.run)?;
     let sampling = SamplingMode::Temperature { seed: SEED };
     let mut engine = CandleEngine::on(device.clone(), sampling).keeping_memory();

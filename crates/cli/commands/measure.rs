@@ -36,9 +36,7 @@ const SEED: u64 = 0x5eed;
 pub fn run(args: &MeasureArgs, output: &Output) -> anyhow::Result<Outcome> {
     let workloads = workloads(args)?;
     let is_candle = args.engine.engine == EngineArg::Candle;
-    if !is_candle {
-        require_own_device(&args.run)?;
-    }
+    require_own_device(&args.engine, &args.run)?;
     let device = run_here(&args.run)?;
     let models = resolve_models(&args.models, &args.quant, Use::Run(output))?;
     for model in &models {

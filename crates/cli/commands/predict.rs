@@ -239,10 +239,12 @@ fn newest(args: &PredictArgs, backend: Backend, output: &Output) -> anyhow::Resu
         (None, Some(other)) => Err(other_threads(&other, threads).into()),
         (None, None) => {
             let message = format!("no calibration of this machine ({}, {backend}) yet", device.id);
-            let hint = format!("run `foretoken calibrate --device {backend}`");
-            let hint =
-                if backend == Backend::Cpu { "run `foretoken calibrate`".into() } else { hint };
-            Err(Hinted::new(message, hint).into())
+            let more = match args.engine.as_deref().filter(|engine| *engine != ENGINE) {
+                Some(engine) => format!(" --engine {engine}"),
+                None if backend != Backend::Cpu => format!(" --device {backend}"),
+                None => String::new(),
+            };
+            Err(Hinted::new(message, format!("run `foretoken calibrate{more}`")).into())
         }
     }
 }

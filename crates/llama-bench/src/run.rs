@@ -80,22 +80,27 @@ impl LlamaBench {
         limit: Duration,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<BenchRun>, BenchError> {
-        let mut child = Command::new(&self.path)
+        let mut command = Command::new(&self.path);
+        command
             .args(self.arguments(model, tests))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(Stdio::piped());
+        // A group of its own: Ctrl-C is for us to pass on, and a script that starts the program ends
+        // with it.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command
             .spawn()
             .map_err(|source| BenchError::Start { path: self.path.clone(), source })?;
         // Both pipes are drained while it runs: a full one would stop it.
         let printed = drain(child.stdout.take());
         let logged = drain(child.stderr.take());
         let waited = self.wait(&mut child, model, limit, stop);
-        if !matches!(waited, Ok(Some(_))) {
-            // Nothing else can be done with a process that does not end.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        let Some(ended) = waited.inspect_err(|_| end(&mut child))? else {
+            end(&mut child);
+            return Ok(None);
+        };
         let text = |reader: thread::JoinHandle<std::io::Result<Vec<u8>>>| {
             let bytes = reader.join().unwrap_or_else(|_| Ok(Vec::new()));
             let bytes =
@@ -103,7 +108,6 @@ impl LlamaBench {
             bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         };
         let (printed, logged) = (text(printed)?, text(logged)?);
-        let Some(ended) = waited? else { return Ok(None) };
         if !ended.status.success() {
             return Err(BenchError::Failed {
                 path: self.path.clone(),
@@ -199,6 +203,18 @@ impl LlamaBench {
             rows,
         })
     }
+}
+
+/// Ends a process with all that it has started. Nothing else can be done with one that does not
+/// end.
+fn end(child: &mut Child) {
+    #[cfg(unix)]
+    let _ = Command::new("kill")
+        .args(["-KILL", "--", &format!("-{}", child.id())])
+        .stderr(Stdio::null())
+        .status();
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// How a process ended.

@@ -71,6 +71,12 @@ pub enum BenchFailure {
         "this llama-bench computes on `{0}`, which cannot be calibrated; known: cpu, cuda, metal, rocm, vulkan, sycl, opencl"
     )]
     Backend(String),
+    /// A build for GPUs that found none.
+    #[error(
+        "this llama-bench is built for {0} and tells of no GPU: which processor did the work is not \
+         known; use a build for processors, or look at the driver"
+    )]
+    NoGpu(String),
     /// The keeper of lines.
     #[error("cannot keep a measurement")]
     Keep(#[source] io::Error),
@@ -92,7 +98,11 @@ impl FileBencher {
     }
 
     /// The file of a model: its own, or a synthetic one.
-    fn file(&mut self, model: &ModelSpec) -> Result<PathBuf, BenchFailure> {
+    fn file(
+        &mut self,
+        model: &ModelSpec,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<PathBuf, BenchFailure> {
         if let ModelSource::Gguf { path, .. } = &model.source {
             return Ok(PathBuf::from(path));
         }
@@ -104,7 +114,8 @@ impl FileBencher {
         let failed = |source| BenchFailure::Write { path: path.clone(), source };
         let file = File::create(&path).map_err(failed)?;
         self.written = Some((model.clone(), path.clone()));
-        write_synthetic(model, &mut BufWriter::new(file), &mut |_, _| {}).map_err(failed)?;
+        let mut out = Until { out: BufWriter::new(file), stop };
+        write_synthetic(model, &mut out, &mut |_, _| {}).map_err(failed)?;
         Ok(path)
     }
 
@@ -113,6 +124,25 @@ impl FileBencher {
             // The folder is temporary: it goes with what could not be removed.
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+/// Writes until it is told to stop.
+struct Until<'a, W> {
+    out: W,
+    stop: &'a dyn Fn() -> bool,
+}
+
+impl<W: io::Write> io::Write for Until<'_, W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        if (self.stop)() {
+            return Err(io::Error::other("stopped"));
+        }
+        self.out.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -130,7 +160,10 @@ impl Bencher for FileBencher {
         limit: Duration,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<BenchRun>, BenchFailure> {
-        let file = self.file(model)?;
+        let file = match self.file(model, stop) {
+            Err(_) if stop() => return Ok(None),
+            file => file?,
+        };
         Ok(self.bench.run(&file, tests, limit, stop)?)
     }
 
@@ -257,6 +290,10 @@ fn line(
         };
         test.samples_ns.iter().map(sample).collect::<Vec<_>>()
     };
+    // Of the processes that ran these tests; others of the load may have run longer ones.
+    let is_used =
+        |run: &&BenchRun| run.tests.iter().any(|test| is_prompt(&test) || is_steps(&test));
+    let peak = runs.iter().filter(is_used).filter_map(|run| run.peak_rss_bytes).max();
     let environment = environment_between(before, after);
     Ok(Measurement {
         schema_version: SCHEMA_VERSION,
@@ -283,7 +320,7 @@ fn line(
         memory: MemorySample {
             rss_before_bytes: Some(0),
             rss_loaded_bytes: None,
-            peak_rss_bytes: runs.iter().filter_map(|run| run.peak_rss_bytes).max(),
+            peak_rss_bytes: peak,
             available_bytes: before.available_bytes,
             device: None,
         },
@@ -306,7 +343,9 @@ fn device_of(build: &Build, host: &DeviceInfo) -> Result<DeviceInfo, BenchFailur
         "opencl" => Backend::Opencl,
         other => return Err(BenchFailure::Backend(other.to_owned())),
     };
-    let name = build.gpu.clone().unwrap_or_else(|| host.name.clone());
+    let Some(name) = build.gpu.clone() else {
+        return Err(BenchFailure::NoGpu(build.backend.clone()));
+    };
     let words: Vec<String> = name
         .split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use foretoken_llama_bench::BenchError;
 use foretoken_plan::MiniPlan;
 use foretoken_runner::{Engine, LoadPlan, Progress, SessionIds, SessionSummary, WorkloadPlan};
 use foretoken_spec::{Measurement, ModelSpec, Proof, Workload};
@@ -16,8 +17,9 @@ use crate::{DesignSettings, Keeper, ProofPlan, ProofSettings};
 const REPEATS: u32 = 2;
 /// Budgets after which a load that does not end is stopped.
 const PATIENCE: u32 = 2;
-/// Time that a load has at least.
+/// Time that a load has at least; the first one, without which there is nothing, has more.
 const LEAST_LIMIT: Duration = Duration::from_secs(30);
+const FIRST_LIMIT: Duration = Duration::from_secs(600);
 
 /// Measures mini-models in their order until the next one would not fit into the budget, the first
 /// one in any case. Models whose lines `already` holds (an interrupted run's) are not run again.
@@ -66,8 +68,13 @@ pub fn measure_bench_design(
         tell(keeper, &plan, (index, minis.len()), spent);
         let ids =
             SessionIds { session: settings.session.clone(), sequence, tool: settings.tool.clone() };
-        let limit = (PATIENCE * settings.budget).saturating_sub(spent).max(LEAST_LIMIT);
-        let lines = run_bench_load(bencher, host, &plan, &ids, limit, stop)?;
+        let least = if summary.loads_done == 0 { FIRST_LIMIT } else { LEAST_LIMIT };
+        let limit = settings.budget.saturating_mul(PATIENCE).saturating_sub(spent).max(least);
+        let lines = match run_bench_load(bencher, host, &plan, &ids, limit, stop) {
+            // What was measured before is enough for a fit.
+            Err(BenchFailure::Bench(BenchError::TooLong { .. })) if summary.loads_done > 0 => break,
+            lines => lines?,
+        };
         for line in &lines {
             keeper.keep(line).map_err(BenchFailure::Keep)?;
         }

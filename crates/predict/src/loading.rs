@@ -9,6 +9,8 @@ use crate::stretched;
 /// storage is shared.
 const STORAGE_HALF_WIDTH: f64 = 0.4;
 
+/// Ends of an interval that are further apart than this answer nothing.
+const MOST_APART: f64 = 100.0;
 /// Log-distance beyond the largest measured tables from which their fitted time says nothing: the
 /// tables of most readers are a thousandth of a load, those of gemma3 most of it.
 const UNKNOWN_TABLES: f64 = 1.5;
@@ -38,8 +40,14 @@ pub(crate) fn load_times(fit: &LoadFit, model: &ModelSpec, engine: &EngineProfil
         first_pass_extra: fit
             .first_pass
             .as_ref()
-            .and_then(|term| estimate(term, &first_pass_cost(model, engine))),
+            .and_then(|term| estimate(term, &first_pass_cost(model, engine)))
+            .filter(is_told),
     }
+}
+
+/// Whether an interval says anything: its ends are no more than a hundred times apart.
+fn is_told(estimate: &Estimate) -> bool {
+    estimate.upper <= MOST_APART * estimate.lower
 }
 
 /// A load from storage: the load from memory and the reading of the file, one after the other, in

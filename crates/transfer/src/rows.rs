@@ -118,6 +118,10 @@ impl Store {
                 return Err(reason.into());
             }
         }
+        let sequences = row.batch.as_deref().and_then(|batch| batch.trim().parse::<u32>().ok());
+        if sequences.is_some_and(|n| n > 1) {
+            return Err("several sequences at once: another regime".into());
+        }
         let known = DeviceBackend::ALL.into_iter().find(|b| b.name() == row.backend);
         let backend = known.ok_or_else(|| format!("backend `{}` is not modelled", row.backend))?;
         let micro_batch = row

@@ -1,10 +1,13 @@
 //! `calibrate --engine llama.cpp`: the user's own llama-bench on synthetic files.
 
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use foretoken_cost::{EngineProfile, pass_cost};
 use foretoken_llama_bench::LlamaBench;
 use foretoken_pipeline::{
@@ -12,13 +15,13 @@ use foretoken_pipeline::{
     measure_bench_design, run_bench_proof,
 };
 use foretoken_plan::{MiniPlan, single_type_minis};
-use foretoken_runner::{CandleEngine, Engine, available_memory};
-use foretoken_spec::Workload;
+use foretoken_runner::{CandleEngine, Engine, Progress as SessionProgress, available_memory};
+use foretoken_spec::{Backend, DeviceInfo, EngineInfo, Measurement, Workload};
 
 use super::job::{Job, schemes};
 use super::{FileKeeper, RunPlan, SEED, finish, fit_and_save, prove};
 use crate::Outcome;
-use crate::args::{CalibrateArgs, EngineArgs, MeterArg, RunArgs};
+use crate::args::{CalibrateArgs, EngineArg, EngineArgs, MeterArg, RunArgs};
 use crate::files::{JsonLines, require_space};
 use crate::output::{Hinted, Output};
 use crate::progress::{Progress, stop_on_interrupt};
@@ -43,7 +46,8 @@ pub fn run(
     require_space(&folder.path().join("mini.gguf"), largest)?;
     let mut bencher = FileBencher::new(bench, folder.path());
     let stop = stop_on_interrupt()?;
-    measure(&job, &minis, &mut bencher, host, &stop, output)?;
+    let has_name = args.name.is_some() || args.out.is_some();
+    measure(&job, &minis, (&mut bencher, has_name), host, &stop, output)?;
     let calibration = fit_and_save(&job, &kernels(&minis, host))?;
     let is_stopped = || stop.load(Ordering::SeqCst);
     let timing = ProofTiming::of_bench(bencher.has_depth());
@@ -58,12 +62,18 @@ pub fn run(
 
 /// The program of `--llama-bench`.
 pub fn open(args: &EngineArgs) -> anyhow::Result<LlamaBench> {
-    LlamaBench::open(&args.llama_bench)
+    LlamaBench::open(args.llama_bench.as_deref().unwrap_or(Path::new("llama-bench")))
         .context(Hinted::new("--engine llama.cpp needs llama-bench", "give --llama-bench PATH"))
 }
 
-/// llama-bench runs on what it was built for.
-pub fn require_own_device(run: &RunArgs) -> anyhow::Result<()> {
+/// llama-bench runs on what it was built for, and candle without it.
+pub fn require_own_device(engine: &EngineArgs, run: &RunArgs) -> anyhow::Result<()> {
+    if engine.engine == EngineArg::Candle {
+        if engine.llama_bench.is_some() {
+            bail!("--llama-bench is for --engine llama.cpp; give both or neither");
+        }
+        return Ok(());
+    }
     if run.device == "cpu" {
         return Ok(());
     }
@@ -83,7 +93,7 @@ pub fn refuse_meter(meter: MeterArg) -> anyhow::Result<()> {
 fn measure(
     job: &Job,
     minis: &[MiniPlan],
-    bencher: &mut FileBencher,
+    (bencher, has_name): (&mut FileBencher, bool),
     host: &mut CandleEngine,
     stop: &Arc<AtomicBool>,
     output: &Output,
@@ -98,15 +108,57 @@ fn measure(
         seed: SEED,
     };
     let is_stopped = || stop.load(Ordering::SeqCst);
+    let first = job.already.first().map(|line| (line.engine.clone(), line.device.clone()));
+    let mut keeper = OneSetup { keeper: &mut keeper, first, has_name };
     let (already, keeper) = (&job.already, &mut keeper);
     let summary =
         measure_bench_design(bencher, host, minis, &settings, already, keeper, &is_stopped)?;
     progress.finish();
+    if summary.stopped && job.already.is_empty() && summary.measurements == 0 {
+        // Nothing is in it: nothing is lost, and there is nothing to go on from.
+        let _ = fs::remove_file(&job.partial_file);
+        bail!("stopped before the first load was measured");
+    }
     if summary.stopped {
         let message = format!("stopped; what was measured is in {}", job.partial_file.display());
         return Err(Hinted::new(message, "go on with --resume").into());
     }
     Ok(())
+}
+
+/// Refuses lines of another build or device than the first, and those of a GPU under the name of the
+/// processor.
+struct OneSetup<'a> {
+    keeper: &'a mut dyn Keeper,
+    first: Option<(EngineInfo, DeviceInfo)>,
+    has_name: bool,
+}
+
+impl Keeper for OneSetup<'_> {
+    fn keep(&mut self, measurement: &Measurement) -> io::Result<()> {
+        let now = (&measurement.engine, &measurement.device);
+        if let Some((engine, device)) = &self.first
+            && (engine != now.0 || device.id != now.1.id)
+        {
+            return Err(io::Error::other(format!(
+                "it is of {} {} on {}, those before are of {} {} on {}; calibrate anew, without \
+                 --resume",
+                now.0.name, now.0.version, now.1.id, engine.name, engine.version, device.id
+            )));
+        }
+        if now.1.backend != Backend::Cpu && !self.has_name {
+            return Err(io::Error::other(format!(
+                "this llama-bench computes on {} ({}); name the calibration with --name",
+                now.1.name, now.1.backend
+            )));
+        }
+        self.first.get_or_insert_with(|| (now.0.clone(), now.1.clone()));
+        self.keeper.keep(measurement)
+    }
+
+    fn progress(&mut self, progress: &SessionProgress<'_>) {
+        self.keeper.progress(progress);
+    }
 }
 
 /// Keys of the kernels that the models of a design run.

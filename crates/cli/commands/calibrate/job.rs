@@ -230,7 +230,10 @@ fn difference(
 /// Time that went into earlier lines.
 fn measured_time(lines: &[Measurement]) -> Duration {
     let passes = |m: &Measurement| {
-        let samples = m.prefill.iter().chain(&m.decode).map(|s| s.total_ns());
+        // Steps that another program timed together are lines of one step each.
+        let steps = if m.engine.name == "candle" { 1 } else { m.workload.generated_tokens.max(1) };
+        let decode = m.decode.iter().map(|s| u64::from(steps) * s.total_ns());
+        let samples = m.prefill.iter().map(|s| s.total_ns()).chain(decode);
         samples.sum::<u64>() + m.warmup.iter().map(|w| w.ns).sum::<u64>()
     };
     Duration::from_nanos(lines.iter().map(passes).sum())

@@ -1,6 +1,7 @@
 //! `measure --engine llama.cpp`: fresh processes of the user's own llama-bench, alternated as loads
 //! of candle are.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -101,12 +102,17 @@ pub fn check(model: &ModelSpec, workloads: &[WorkloadPlan]) -> anyhow::Result<()
 fn minis(host: &CandleEngine, has_depth: bool) -> Vec<LoadPlan> {
     let cache = host.device().l3_bytes;
     let planned = |workload| WorkloadPlan { workload, prefill_repeats: 1, decode_steps: 1 };
+    let mut loads: BTreeMap<String, u32> = BTreeMap::new();
     single_type_minis(&default_schemes(), cache, has_depth, MINI_ROUNDS)
         .into_iter()
-        .map(|mini| LoadPlan {
-            workloads: mini.workloads.into_iter().map(planned).collect(),
-            model: mini.model,
-            load: 0,
+        .map(|mini| {
+            let load = loads.entry(mini.model.name.clone()).or_insert(0);
+            *load += 1;
+            LoadPlan {
+                workloads: mini.workloads.into_iter().map(planned).collect(),
+                model: mini.model,
+                load: *load - 1,
+            }
         })
         .collect()
 }

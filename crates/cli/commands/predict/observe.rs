@@ -17,6 +17,8 @@ use crate::output::{Hinted, Output};
 const MOST_ABOVE_LIMIT: f64 = 2.0;
 /// How far beyond its interval a row may lie before its reader is told.
 const ODD: f64 = 4.0;
+/// From this often on it is taken for an error of the row.
+const ABSURD: f64 = 100.0;
 /// How far two rows may differ in what they say of the device before its reader is told.
 const CONTRADICTION: f64 = 3.0;
 
@@ -62,6 +64,16 @@ pub fn observe(
             let blind =
                 predictor.predict(&observation.setup, &observation.model, &observation.work).ok();
             let surprise = blind.as_ref().map(|blind| observation.ms() / blind.ms.point);
+            if let Some(blind) =
+                blind.as_ref().filter(|blind| observation.ms() > ABSURD * blind.ms.upper)
+            {
+                let times = units::significant(observation.ms() / blind.ms.point, 2);
+                let message =
+                    format!("{name}, line {line}: {times} times slower than the data sheet tells");
+                let hint =
+                    "look at the unit of the speed (tokens per second), or leave the row out";
+                return Err(Hinted::new(message, hint).into());
+            }
             if let Some(blind) = blind.filter(|blind| observation.ms() > ODD * blind.ms.upper) {
                 output.warn(&format!(
                     "{name}, line {line}: {} times slower than the data sheet tells: another \

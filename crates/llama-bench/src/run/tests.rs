@@ -113,6 +113,10 @@ mod processes {
         let error = run("exec sleep 30", Duration::from_millis(50), false).unwrap_err();
         assert!(matches!(error, BenchError::TooLong { .. }), "{error}");
         assert!(run("exec sleep 30", LONG, true).unwrap().is_none());
+        // A script that waits for a program: both end.
+        let error = run("sleep 30; true", Duration::from_millis(50), false).unwrap_err();
+        assert!(matches!(error, BenchError::TooLong { .. }), "{error}");
+        assert!(run("sleep 30; true", LONG, true).unwrap().is_none());
         assert!(begun.elapsed() < Duration::from_secs(20));
     }
 
