@@ -112,8 +112,14 @@ fn log_ticks((low, high): (f64, f64)) -> Vec<f64> {
             .flat_map(|d| leads.iter().map(move |lead| lead * 10f64.powi(d)))
             .filter(inside)
             .collect();
-        // Five to a decade stand too close where there is more than one.
-        if ticks.len() <= MOST_TICKS && (leads.len() < 5 || high / low <= 10.0) {
+        // Five to a decade stand too close where there is more than one, three where there are more
+        // than two.
+        let decades_with_room = match leads.len() {
+            5 => 1.0,
+            3 => 2.0,
+            _ => f64::INFINITY,
+        };
+        if ticks.len() <= MOST_TICKS && (high / low).log10() <= decades_with_room {
             return ticks;
         }
     }
@@ -133,6 +139,7 @@ mod tests {
         assert_eq!(linear_ticks((0.0, 7.0)), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
         assert_eq!(log_ticks((8.0, 220.0)), [10.0, 20.0, 50.0, 100.0, 200.0]);
         assert_eq!(log_ticks((1.0, 9.0)), [1.0, 2.0, 3.0, 5.0, 7.0]);
+        assert_eq!(log_ticks((0.9, 250.0)), [1.0, 3.0, 10.0, 30.0, 100.0]);
         assert!(log_ticks((1e-9, 1e12)).len() <= MOST_TICKS);
     }
 
