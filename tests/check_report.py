@@ -3,7 +3,7 @@
 
     check_report.py [--screenshots DIR] KIND=FILE.html…
 
-KIND is `validate` or `calibrate` and says which sections must be there. Fails on a console
+KIND is `validate`, `calibrate` or `devices` and says which sections must be there. Fails on a console
 message, a fetched resource, a missing section, a plot without words, a clipped label, a page that
 scrolls sideways, or a theme that does not change. Needs `chromium` and `chromedriver`; speaks
 WebDriver itself, so no Python package is needed.
@@ -24,6 +24,9 @@ from pathlib import Path
 SECTIONS = {
     "validate": "machine drift scatter errors coverage residuals roofline worst data".split(),
     "calibrate": "machine drift proof terms roofline made-of data".split(),
+    "devices": (
+        "held-out by-kind by-rows device-scatter device-coverage worst-devices left-out data"
+    ).split(),
 }
 # Width, height and factor of the screens.
 SCREENS = {"desk": (1280, 900, 1), "phone": (390, 844, 2)}

@@ -90,6 +90,15 @@ pub enum AllocatorArg {
     System,
 }
 
+/// `--flash-attn`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
 /// `--hold-out`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum HoldOutArg {
@@ -136,6 +145,27 @@ pub struct RunArgs {
     /// Threads of the engine [default: physical cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
+}
+
+/// Which engine runs the models.
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// Engine: candle, or llama.cpp through its llama-bench.
+    #[arg(long, value_name = "E", value_enum, default_value = "candle")]
+    pub engine: EngineArg,
+    /// Your llama.cpp's llama-bench, with whatever backend it was built for.
+    #[arg(long, value_name = "PATH", default_value = "llama-bench")]
+    pub llama_bench: PathBuf,
+}
+
+/// `--engine`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineArg {
+    /// In this program.
+    Candle,
+    /// Through llama-bench.
+    #[value(name = "llama.cpp")]
+    LlamaCpp,
 }
 
 /// `--meter`
@@ -186,9 +216,9 @@ pub struct CalibrateArgs {
     /// What energy is read from.
     #[command(flatten)]
     pub meter: MeterArgs,
-    /// Engine to calibrate.
-    #[arg(long, value_name = "E", default_value = "candle")]
-    pub engine: String,
+    /// Engine to calibrate, and the program that runs it.
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// Time to spend on measuring; the proof comes on top.
     #[arg(long, value_name = "TIME", default_value = "90s", value_parser = parse::duration)]
     pub budget: Duration,
@@ -234,17 +264,24 @@ pub struct PredictArgs {
     /// Calibration to use [default: the newest of this machine].
     #[arg(long, value_name = "ID|FILE", conflicts_with_all = ["device_spec", "observe"])]
     pub calibration: Option<String>,
-    /// Devices that nothing was run on: of `foretoken devices`, or data sheets of your own in TOML
-    /// or JSON, separated by commas.
+    /// Devices that nothing was run on: of `foretoken devices`, or data sheets of your own in TOML,
+    /// JSON or CSV (FILE#ID where it holds several), separated by commas.
     #[arg(long, value_name = "ID|FILE,…", value_delimiter = ',')]
     pub device_spec: Vec<String>,
-    /// Speeds that were measured on the device, as `foretoken import` writes them: one to five rows
-    /// narrow the intervals.
+    /// Speeds that were measured on the device, as `foretoken import` writes them or llama-bench
+    /// prints them: one to five rows narrow the intervals.
     #[arg(long, value_name = "FILE", requires = "device_spec")]
     pub observe: Vec<PathBuf>,
     /// Engine that would run the model [default: candle; with --device-spec llama.cpp].
     #[arg(long, value_name = "E")]
     pub engine: Option<String>,
+    /// When the engine was built, with --device-spec [default: as usual among the measured rows of
+    /// engine and backend].
+    #[arg(long, value_name = "YYYY[-MM]", requires = "device_spec", value_parser = parse::month)]
+    pub engine_date: Option<f64>,
+    /// Flash attention, with --device-spec [default: between the two].
+    #[arg(long, value_name = "on|off", requires = "device_spec", value_enum)]
+    pub flash_attn: Option<OnOff>,
     /// Backend that would run the model [default: cpu; with --device-spec the device's first].
     #[arg(long, value_name = "B", value_parser = parse::device_backend())]
     pub backend: Option<DeviceBackend>,
@@ -262,7 +299,7 @@ pub struct PredictArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub depth: u32,
     /// Sequences at once. candle runs one: with more, FLOP, bytes and memory are exact, times are
-    /// those as if its kernels were given all of them.
+    /// those as if its kernels were given all of them. One with --device-spec.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub batch: u32,
     /// Type of the KV cache [default: the engine's own]. candle has f32 alone; of other engines: f16,
@@ -331,6 +368,9 @@ pub struct MeasureArgs {
     /// Where it runs.
     #[command(flatten)]
     pub run: RunArgs,
+    /// Engine to measure, and the program that runs it.
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// What energy is read from.
     #[command(flatten)]
     pub meter: MeterArgs,
@@ -612,8 +652,11 @@ Examples:
   foretoken devices --show my-laptop.toml     what was written, beside where it is from")]
 pub struct ProbeArgs {
     /// Device file to write, TOML.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE.toml")]
     pub out: Option<PathBuf>,
+    /// Replace the file if it exists.
+    #[arg(long, requires = "out")]
+    pub force: bool,
     /// Most threads [default: all processors].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
@@ -661,4 +704,7 @@ pub struct FitDevicesArgs {
     /// Where the model goes [default: calibration/cross-device.json].
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Replace a model of more devices than these.
+    #[arg(long)]
+    pub force: bool,
 }

@@ -3,6 +3,7 @@
 //! What several commands need stands here.
 
 pub mod calibrate;
+pub mod device_figures;
 pub mod devices;
 pub mod fit_devices;
 pub mod import;

@@ -78,6 +78,29 @@ fn to_duration(seconds: f64) -> Option<Duration> {
     (1e-3..=86_400.0).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
 }
 
+/// `2025` or `2025-03`, as a year with its fraction: the middle of what is told.
+pub fn month(text: &str) -> Result<f64, String> {
+    let problem = || format!("`{text}` is not a month; write 2025 or 2025-03");
+    let digits = |text: &str, n: usize| {
+        let is_number = text.len() == n && text.bytes().all(|b| b.is_ascii_digit());
+        is_number.then(|| text.parse::<u32>().ok()).flatten().map(f64::from)
+    };
+    let (year, month) = match text.split_once('-') {
+        Some((year, month)) => (year, Some(month)),
+        None => (text, None),
+    };
+    let year = digits(year, 4).filter(|y| (2023.0..2100.0).contains(y)).ok_or_else(problem)?;
+    let Some(month) = month else { return Ok(year + 0.5) };
+    let month = digits(month, 2).filter(|m| (1.0..=12.0).contains(m)).ok_or_else(problem)?;
+    Ok(year + (month - 0.5) / 12.0)
+}
+
+/// The month that [`month`] reads.
+pub fn month_name(year: f64) -> String {
+    let month = (12.0 * year.fract()).floor().clamp(0.0, 11.0) + 1.0;
+    format!("{:.0}-{month:02.0}", year.floor())
+}
+
 /// A name of something, on one line.
 pub fn name(text: &str) -> Result<String, String> {
     let name = text.trim();
@@ -139,6 +162,18 @@ mod tests {
         assert_eq!(fraction("0.1"), Ok(0.1));
         for text in ["ten", "-1%", "nan", "inf", "%", "5"] {
             assert!(fraction(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn months_are_years_and_back() {
+        assert_eq!(month("2025"), Ok(2025.5));
+        assert!((month("2025-03").unwrap() - (2025.0 + 2.5 / 12.0)).abs() < 1e-12);
+        for text in ["2023-12", "2025-01", "2026-07"] {
+            assert_eq!(month_name(month(text).unwrap()), text);
+        }
+        for text in ["25-03", "2025-13", "2025-3", "March", "1999", ""] {
+            assert!(month(text).is_err(), "{text}");
         }
     }
 }

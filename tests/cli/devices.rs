@@ -112,9 +112,12 @@ fn impossible_files_say_line_field_and_remedy() {
 #[test]
 fn a_misspelt_device_suggests_the_nearest() {
     let sandbox = Sandbox::new();
-    for args in [&["devices", "--show", "rtx-409"][..], &["devices", "rasberry-pi-5-8gb"]] {
-        sandbox.error_says(args, &["unknown device", "did you mean `r"]);
-    }
+    sandbox.error_says(&["devices", "--show", "rtx-409"], &["unknown device", "did you mean `r"]);
+    sandbox.error_says(
+        &["devices", "rasberry-pi-5-8gb"],
+        &["no device of the catalogue matches `rasberry-pi-5-8gb`", "did you mean `r"],
+    );
+    sandbox.error_says(&["devices", "zzz"], &["matches `zzz`", "lists the catalogue"]);
     sandbox.error_says(&["devices", "--kind", "toaster"], &["toaster", "--kind", "phone"]);
     sandbox.error_says(&["devices", "pi", "--kind", "gpu"], &["no device", "hint: "]);
 }

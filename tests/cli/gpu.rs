@@ -84,7 +84,7 @@ fn predictions_for_a_gpu_need_its_calibration() {
     let sandbox = Sandbox::new();
     let predict = ["predict", "tinyllama-1.1b", "--backend"];
     let of = |backend| [&predict[..], &[backend]].concat();
-    sandbox.error_says(&of("vulkan"), &["candle does not run on it", "--device-spec"]);
+    sandbox.error_says(&of("vulkan"), &["which calibration of it is not told", "--calibration"]);
     if cfg!(not(feature = "metal")) {
         sandbox.error_says(&of("metal"), &["built without `metal`", "--calibration"]);
     }

@@ -12,6 +12,7 @@ mod help;
 mod hub;
 mod import;
 mod inspect;
+mod llama_bench;
 mod measure;
 mod predict;
 mod probe;

@@ -42,4 +42,8 @@ fn places_that_cannot_be_written_are_told_before_measuring() {
     sandbox.file("folder/x", "");
     sandbox.error_says(&["probe", "--out", "folder"], &["folder", "give a file name"]);
     sandbox.error_says(&["probe", "--threads", "0"], &["--threads"]);
+    // A name that no other command reads, and a file that would be lost.
+    sandbox.error_says(&["probe", "--out", "device.txt"], &["device.txt", ".toml"]);
+    sandbox.file("mine.toml", "id = \"x\"\n");
+    sandbox.error_says(&["probe", "--out", "mine.toml"], &["exists already", "--force"]);
 }

@@ -113,15 +113,53 @@ fn thresholds_and_tables_are_those_of_validate() {
 }
 
 #[test]
+fn each_error_states_kind_backend_engine_and_rows() {
+    let report = hold_out(&Sandbox::new(), &[]);
+    for list in ["groups", "engines"] {
+        let group = report[list].as_array().unwrap().iter().find(|g| g["rows"] == 3).unwrap();
+        let stated = ["kind", "backend", "engine"].map(|name| group[name].as_str().unwrap());
+        assert_eq!(stated, ["gpu", "cuda", "llama.cpp"], "{list}");
+    }
+    let devices = report["devices"].as_array().unwrap();
+    let mine = devices.iter().find(|device| device["device"] == "my-card").unwrap();
+    assert_eq!(
+        (&mine["n"], &mine["measured_rows"], &mine["sources"]),
+        (&6.into(), &6.into(), &1.into())
+    );
+    assert_eq!(mine["spread"], Value::Null);
+    assert!(mine["nearest"].is_string() && mine["distance"].as_f64().unwrap() >= 0.0, "{mine}");
+    let case = &report["cases"][0];
+    assert_eq!((&case["engine"], &case["threads"]), (&"llama.cpp".into(), &Value::Null));
+}
+
+#[test]
+fn held_out_devices_have_a_page() {
+    let sandbox = Sandbox::new();
+    let report = hold_out(&sandbox, &["--report", "devices.html"]);
+    let page = std::fs::read_to_string(sandbox.path("devices.html")).unwrap();
+    for id in ["held-out", "by-kind", "by-rows", "device-scatter", "device-coverage", "data"] {
+        assert!(page.contains(&format!("<section id=\"{id}\"")), "no section {id}");
+    }
+    for words in ["my-card", "gpu/cuda llama.cpp", "data.csv", "Every row was judged"] {
+        assert!(page.contains(words), "no `{words}`");
+    }
+    assert!(!page.contains("<script") && !page.contains("id=\"machine\""));
+    assert!(page.contains("On 2 devices that the model had never seen"));
+    let mine = report["cases"].as_array().unwrap().iter().filter(|c| c["held_out"] == "my-card");
+    assert!(mine.count() > 0);
+}
+
+#[test]
 fn what_cannot_be_judged_is_said() {
     let sandbox = Sandbox::new();
     let device = ["validate", "--hold-out", "device"];
     let with = |more: &[&'static str]| [&device[..], more].concat();
     sandbox.error_says(&device, &["no measurements", "hint: give --data"]);
-    let both = ["validate", "--hold-out", "device,model"];
-    sandbox.error_says(&both, &["other data", "--hold-out device alone"]);
+    let both = ["validate", "--hold-out", "device,model", "--data", "data.csv"];
+    sandbox.error_says(&both, &["other files", "--hold-out device alone"]);
     sandbox.error_says(&["validate", "--devices", "x.csv"], &["--devices", "hold out devices"]);
-    sandbox.error_says(&with(&["--report", "a.html"]), &["no page yet"]);
+    sandbox.file("notes.txt", "not a page");
+    sandbox.error_says(&with(&["--report", "notes.txt"]), &["notes.txt", "no HTML page"]);
     sandbox
         .file("strange.csv", format!("{HEADER}llama.cpp,nobody,cuda,,m,7,q4_0,,decode,0,8,0,9\n"));
     sandbox.error_says(&with(&["--data", "strange.csv"]), &["`nobody` has no data sheet"]);
@@ -160,4 +198,51 @@ fn a_model_is_fitted_by_one_command_and_used_from_then_on() {
     // Calibrations of single devices are looked for beside it.
     let predict = sandbox.run(&["predict", "llama-3.2-1b", "--quiet"]);
     assert!(!predict.stderr.contains("cross-device"), "{}", predict.stderr);
+}
+
+#[test]
+fn devices_that_predict_refuses_are_not_judged() {
+    let sandbox = Sandbox::new();
+    sandbox.file("data.csv", data());
+    sandbox.file("devices.csv", DEVICES.replace(",120,30,", ",,,"));
+    let args =
+        ["validate", "--hold-out", "device", "--data", "data.csv", "--devices", "devices.csv"];
+    let report = sandbox.good(&[&args[..], &["--format", "json"]].concat()).json();
+    let cases = report["cases"].as_array().unwrap();
+    assert!(cases.iter().all(|case| case["held_out"] != "my-card"), "{cases:?}");
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("`my-card` has too few figures"), "{warnings}");
+    let predict = ["predict", "tinyllama-1.1b", "--device-spec", "devices.csv"];
+    sandbox.error_says(&predict, &["`my-card` has too few figures"]);
+}
+
+#[test]
+fn the_error_without_a_date_stands_beside() {
+    let sandbox = Sandbox::new();
+    let report = hold_out(&sandbox, &[]);
+    let undated = report["undated"].as_array().unwrap();
+    let of = |group: Option<&str>| {
+        undated.iter().find(|e| e["group"].as_str() == group).unwrap()["mdape"].as_f64().unwrap()
+    };
+    assert!(of(None) > 0.0 && of(Some("gpu/cuda")) > 0.0);
+    let args = ["validate", "--hold-out", "device", "--data", "data.csv", "--devices"];
+    let text = sandbox.good(&[&args[..], &["devices.csv"]].concat()).stdout;
+    assert!(text.contains("the date of the build not told"), "{text}");
+}
+
+#[test]
+fn a_model_of_few_devices_is_told_and_replaces_none_of_many() {
+    let sandbox = Sandbox::new();
+    sandbox.file("calibration/.keep", "");
+    sandbox.file("data.csv", data());
+    sandbox.file("devices.csv", DEVICES);
+    let args = ["fit-devices", "--data", "data.csv", "--devices", "devices.csv"];
+    let run = sandbox.good(&args);
+    assert!(run.stderr.contains("2 machines alone"), "{}", run.stderr);
+    let one: String = data()
+        .lines()
+        .filter(|line| !line.contains("my-card"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    sandbox.file("data.csv", one);
+    sandbox.error_says(&args, &["is of 2 machines", "--force"]);
 }

@@ -94,7 +94,7 @@ fn data_with_what_is_no_number() {
 
 #[test]
 fn data_of_another_engine() {
-    check("/engine/name", Some(json!("llama.cpp")), &["field `engine.name`", "llama.cpp"]);
+    check("/engine/name", Some(json!("ollama")), &["field `engine.name`", "ollama"]);
 }
 
 #[test]

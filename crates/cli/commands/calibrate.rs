@@ -1,5 +1,6 @@
 //! `calibrate`: the main job. Measures the design, fits it, and proves it on an unseen model.
 
+pub mod bench;
 mod job;
 
 use std::fs;
@@ -13,21 +14,22 @@ use anyhow::{Context, bail};
 use foretoken_fit::{FitInput, fit};
 use foretoken_html::calibration_page;
 use foretoken_pipeline::{
-    DesignSettings, Keeper, ProofPlan, ProofSettings, choose_proof, measure_design, run_proof,
+    DesignSettings, Keeper, ProofPlan, ProofSettings, ProofTiming, choose_proof, measure_design,
+    run_proof,
 };
+use foretoken_plan::Design;
 use foretoken_report::Calibrated;
 use foretoken_runner::{
-    CandleEngine, Engine, OpenDevice, Progress as SessionProgress, SamplingMode, rfc3339_utc,
-    tool_info,
+    CandleEngine, Engine, Progress as SessionProgress, SamplingMode, rfc3339_utc, tool_info,
 };
 use foretoken_spec::{
     CalibrateReport, Calibration, CalibrationRef, DatasetRef, DesignStep, FitSummary, Measurement,
-    Proof, SCHEMA_VERSION,
+    Proof, SCHEMA_VERSION, TermFit,
 };
 
-use self::job::{Job, set_aside};
+use self::job::{Job, design, schemes, set_aside};
 use crate::Outcome;
-use crate::args::CalibrateArgs;
+use crate::args::{CalibrateArgs, EngineArg};
 use crate::commands::run_here;
 use crate::files::{JsonLines, check_page, read_measurements, write_atomic, write_page};
 use crate::meter::open_meter;
@@ -44,7 +46,6 @@ const LEAST_BUDGET: Duration = Duration::from_secs(5);
 /// Measures, fits, proves and writes a calibration.
 pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
     let begun = Instant::now();
-    require_candle(&args.engine)?;
     if args.budget < LEAST_BUDGET {
         bail!("--budget {:?} is too short; give at least {LEAST_BUDGET:?}", args.budget);
     }
@@ -54,15 +55,44 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
     if let Some(file) = &args.from {
         return refit(args, file, begun, output);
     }
+    if args.engine.engine == EngineArg::LlamaCpp {
+        bench::require_own_device(&args.run)?;
+    }
     let device = run_here(&args.run)?;
     let sampling = SamplingMode::Temperature { seed: SEED };
     let mut engine = CandleEngine::on(device.clone(), sampling).keeping_memory();
-    let job = Job::settle(args, &engine, &device, output)?;
+    if args.engine.engine == EngineArg::LlamaCpp {
+        return bench::run(args, &mut engine, begun, output);
+    }
+    let design = design(&schemes(args), &device)?;
+    let job = Job::settle(args, &engine, output)?;
     engine = engine.with_meter(open_meter(&args.meter, device.pci_address(), output)?);
     let stop = stop_on_interrupt()?;
-    let design = measure(&job, &mut engine, &stop, output)?;
-    let calibration = fit_and_save(&job)?;
-    let proved = prove(&job, &calibration, (&mut engine, &device), &stop, output);
+    let steps = measure(&job, &design, &mut engine, &stop, output)?;
+    let wanted: Vec<String> = design.classes().iter().map(|class| class.key()).collect();
+    let calibration = fit_and_save(&job, &wanted)?;
+    // What the design's models have left in the allocator is free for the proof.
+    engine.prepare_load();
+    let is_stopped = || stop.load(Ordering::SeqCst);
+    let available = device.available_memory();
+    let mut run_plan = |plan: &ProofPlan, settings: &ProofSettings, keeper: &mut dyn Keeper| {
+        Ok(run_proof(&mut engine, plan, settings, keeper, &is_stopped)?)
+    };
+    let proof = (ProofTiming::IN_PROCESS, available, &mut run_plan as &mut RunPlan<'_>);
+    let proved = prove(&job, &calibration, proof, &is_stopped, output);
+    finish(args, &job, &calibration, steps, proved, begun, output)
+}
+
+/// Puts a calibration's proof beside it, and prints both.
+fn finish(
+    args: &CalibrateArgs,
+    job: &Job,
+    calibration: &Calibration,
+    steps: Vec<DesignStep>,
+    proved: anyhow::Result<Proved>,
+    begun: Instant,
+    output: &Output,
+) -> anyhow::Result<Outcome> {
     let mut warnings = calibration.warnings.clone();
     // The calibration is saved by now: what goes wrong with the proof takes nothing from it.
     let proof = match proved {
@@ -76,12 +106,12 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
         }
     };
     let report = CalibrateReport {
-        design,
+        design: steps,
         proof,
         warnings,
-        ..summary(&calibration, &job.calibration_file, &job.dataset_file, begun)
+        ..summary(calibration, &job.calibration_file, &job.dataset_file, begun)
     };
-    write_report(args, &report, &calibration, &job.dataset_file, output)?;
+    write_report(args, &report, calibration, &job.dataset_file, output)?;
     output.print(&Calibrated { report, explain: args.explain })?;
     Ok(Outcome::Good)
 }
@@ -98,6 +128,14 @@ fn write_report(
     let lines = read_measurements(dataset)?.measurements;
     let page = calibration_page(report, calibration, &lines, env!("CARGO_PKG_VERSION"))?;
     write_page(path, &page, output)
+}
+
+/// Kernels that were fitted; of an engine that shows whole passes only, the passes: each has one
+/// attention.
+fn n_observations(calibration: &Calibration) -> u32 {
+    let is_whole = calibration.engine.name != "candle";
+    let counted = |term: &&TermFit| !is_whole || term.class.starts_with("attention");
+    calibration.terms.iter().filter(counted).map(|term| term.n_observations).sum()
 }
 
 /// What a calibration says of itself, without design and proof.
@@ -117,7 +155,7 @@ fn summary(
             threads: calibration.threads,
         },
         fit: FitSummary {
-            observations: calibration.terms.iter().map(|term| term.n_observations).sum(),
+            observations: n_observations(calibration),
             forms: calibration.terms.clone(),
             held_out: calibration.held_out,
             energy: calibration.energy.clone(),
@@ -144,7 +182,7 @@ fn refit(
         output.warn(warning);
     }
     let first = dataset.measurements.first();
-    let default_id = || first.map(|m| job::default_id(&m.device, m.threads));
+    let default_id = || first.map(|m| job::default_id(&m.device, &m.engine.name, m.threads));
     let id = args.name.clone().or_else(default_id).unwrap_or_default();
     let calibration_file = job::calibration_file(args, &id)?;
     if args.name.is_none() && args.out.is_none() && calibration_file.exists() {
@@ -173,16 +211,9 @@ fn refit(
     Ok(Outcome::Good)
 }
 
-/// Refuses engines that this version cannot run.
-pub fn require_candle(engine: &str) -> anyhow::Result<()> {
-    if engine == "candle" {
-        return Ok(());
-    }
-    Err(Hinted::new(format!("engine `{engine}` is not built in"), "use --engine candle").into())
-}
-
 fn measure(
     job: &Job,
+    design: &Design,
     engine: &mut CandleEngine,
     stop: &Arc<AtomicBool>,
     output: &Output,
@@ -198,7 +229,7 @@ fn measure(
     };
     let is_stopped = || stop.load(Ordering::SeqCst);
     let summary =
-        measure_design(engine, &job.design, &settings, &job.already, &mut keeper, &is_stopped)?;
+        measure_design(engine, design, &settings, &job.already, &mut keeper, &is_stopped)?;
     progress.finish();
     if summary.session.stopped {
         let message = format!("stopped; what was measured is in {}", job.partial_file.display());
@@ -208,7 +239,9 @@ fn measure(
 }
 
 /// Fits what was measured; only then it takes the place of an earlier calibration's data.
-fn fit_and_save(job: &Job) -> anyhow::Result<Calibration> {
+///
+/// `wanted` are the keys of the kernels of the asked quantizations.
+fn fit_and_save(job: &Job, wanted: &[String]) -> anyhow::Result<Calibration> {
     let dataset = read_measurements(&job.partial_file)?;
     let input = FitInput {
         id: job.id.clone(),
@@ -225,7 +258,7 @@ fn fit_and_save(job: &Job) -> anyhow::Result<Calibration> {
         let message = format!("cannot fit {}", job.partial_file.display());
         Hinted::new(message, "measure more: --resume with a longer --budget")
     })?;
-    calibration.warnings.extend(left_out(job, &calibration));
+    calibration.warnings.extend(left_out(wanted, &calibration));
     let text = serde_json::to_string_pretty(&calibration)? + "\n";
     fs::rename(&job.partial_file, &job.dataset_file)
         .with_context(|| format!("cannot write {}", job.dataset_file.display()))?;
@@ -234,11 +267,10 @@ fn fit_and_save(job: &Job) -> anyhow::Result<Calibration> {
 }
 
 /// The warning about kernels of the asked quantizations that the budget did not hold.
-fn left_out(job: &Job, calibration: &Calibration) -> Option<String> {
-    let wanted = job.design.classes();
-    let is_known = |key: &String| calibration.terms.iter().any(|term| term.class == *key);
-    let missing: Vec<String> =
-        wanted.iter().map(|class| class.key()).filter(|key| !is_known(key)).collect();
+fn left_out(wanted: &[String], calibration: &Calibration) -> Option<String> {
+    let is_known = |key: &&str| calibration.terms.iter().any(|term| term.class == **key);
+    let missing: Vec<&str> =
+        wanted.iter().map(String::as_str).filter(|key| !is_known(key)).collect();
     (!missing.is_empty()).then(|| {
         format!(
             "the budget left out {} of {} kernels ({}): others stand in for them; give a longer \
@@ -256,26 +288,28 @@ struct Proved {
     warning: Option<String>,
 }
 
+/// Runs what was predicted.
+type RunPlan<'a> =
+    dyn FnMut(&ProofPlan, &ProofSettings, &mut dyn Keeper) -> anyhow::Result<Option<Proof>> + 'a;
+
 fn prove(
     job: &Job,
     calibration: &Calibration,
-    (engine, device): (&mut CandleEngine, &OpenDevice),
-    stop: &Arc<AtomicBool>,
+    (timing, available_bytes, run): (ProofTiming, Option<u64>, &mut RunPlan<'_>),
+    is_stopped: &dyn Fn() -> bool,
     output: &Output,
 ) -> anyhow::Result<Proved> {
-    // What the design's models have left in the allocator is free for the proof.
-    engine.prepare_load();
     let settings = ProofSettings {
         limit: PROOF_LIMIT,
-        available_bytes: device.available_memory(),
+        available_bytes,
         schemes: job.schemes.clone(),
         session: format!("proof-{}", job.time),
         tool: job.tool.clone(),
+        timing,
     };
-    let is_stopped = || stop.load(Ordering::SeqCst);
     let plan = if is_stopped() { None } else { choose_proof(calibration, &settings)? };
     let proof = match &plan {
-        Some(plan) => run_plan(job, plan, &settings, engine, &is_stopped, output)?,
+        Some(plan) => run_plan(job, plan, &settings, run, output)?,
         None => None,
     };
     let warning = if is_stopped() {
@@ -295,8 +329,7 @@ fn run_plan(
     job: &Job,
     plan: &ProofPlan,
     settings: &ProofSettings,
-    engine: &mut CandleEngine,
-    is_stopped: &dyn Fn() -> bool,
+    run: &mut RunPlan<'_>,
     output: &Output,
 ) -> anyhow::Result<Option<Proof>> {
     set_aside(&job.partial_proof_file, output)?;
@@ -304,7 +337,7 @@ fn run_plan(
     let lines = JsonLines::append(&job.partial_proof_file)?;
     let title = "proof on an unseen model";
     let mut keeper = FileKeeper { lines, progress: &progress, title, n_kept: 0 };
-    let outcome = run_proof(engine, plan, settings, &mut keeper, is_stopped);
+    let outcome = run(plan, settings, &mut keeper);
     let is_empty = keeper.n_kept == 0;
     drop(keeper);
     progress.finish();

@@ -52,8 +52,12 @@ fn listed(args: &DevicesArgs) -> anyhow::Result<Vec<DeviceSpec>> {
         return Ok(devices);
     }
     // One word that no device has is likely a misspelt name.
-    if let ([word], None, None) = (words.as_slice(), args.kind, args.backend) {
-        find(word).map_err(hinted)?;
+    if let ([word], None, None) = (words.as_slice(), args.kind, args.backend)
+        && let Err(error) = find(word)
+    {
+        let message = format!("no device of the catalogue matches `{}`", word.escape_debug());
+        let hint = error.hint().unwrap_or_default();
+        return Err(Hinted::new(message, hint).into());
     }
     let hint = "`foretoken devices` lists all of them";
     Err(Hinted::new("no device of the catalogue is all of that", hint).into())

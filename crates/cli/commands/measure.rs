@@ -1,5 +1,7 @@
 //! `measure`: the honest benchmark. Fresh loads, alternated, each line kept as it happens.
 
+mod bench;
+
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,7 +16,8 @@ use foretoken_runner::{
 use foretoken_spec::{Measurement, ModelSource, ModelSpec, Workload};
 
 use crate::Outcome;
-use crate::args::{AllocatorArg, MeasureArgs};
+use crate::args::{AllocatorArg, EngineArg, MeasureArgs};
+use crate::commands::calibrate::bench::require_own_device;
 use crate::commands::{beyond_context, check_fits, resolve_models, run_here};
 use crate::files::{JsonLines, make_folder};
 use crate::hub::Use;
@@ -32,10 +35,17 @@ const SEED: u64 = 0x5eed;
 /// Runs the models and prints what was observed.
 pub fn run(args: &MeasureArgs, output: &Output) -> anyhow::Result<Outcome> {
     let workloads = workloads(args)?;
+    let is_candle = args.engine.engine == EngineArg::Candle;
+    if !is_candle {
+        require_own_device(&args.run)?;
+    }
     let device = run_here(&args.run)?;
     let models = resolve_models(&args.models, &args.quant, Use::Run(output))?;
     for model in &models {
-        check(model, &workloads, &device)?;
+        match is_candle {
+            true => check(model, &workloads, &device)?,
+            false => bench::check(model, &workloads)?,
+        }
     }
     let open = |path| {
         make_folder(path, output)?;
@@ -50,7 +60,10 @@ pub fn run(args: &MeasureArgs, output: &Output) -> anyhow::Result<Outcome> {
             output.warn(&warning);
         }
     }
-    let mut measurements = measure(args, device, (&models, &workloads), out, output)?;
+    let mut measurements = match is_candle {
+        true => measure(args, device, (&models, &workloads), out, output)?,
+        false => bench::measure(args, &models, &workloads, out, output)?,
+    };
     measurements.retain(|m| m.model.source != ModelSource::Mini);
     let mut reports = summarise(&measurements);
     for report in &mut reports {
@@ -183,15 +196,23 @@ impl SessionObserver for Observer<'_> {
     }
 
     fn on_progress(&mut self, now: &SessionProgress<'_>) {
-        let done = self.kept.len() + now.workload_index;
-        self.progress.set(done as u64);
+        self.say(now.plan, now.workload_index);
+    }
+}
+
+impl Observer<'_> {
+    /// Shows what runs now.
+    fn say(&self, plan: &LoadPlan, workload_index: usize) {
+        self.progress.set((self.kept.len() + workload_index) as u64);
+        let workload = plan.workloads.get(workload_index).map(|planned| planned.workload);
+        let lengths = workload.map_or_else(String::new, |w| {
+            format!(" · prompt {}, depth {}", w.prompt_tokens, w.depth)
+        });
         self.progress.message(format!(
-            "{} {} · load {} · prompt {}, depth {}",
-            now.plan.model.name,
-            now.plan.model.quant,
-            now.plan.load + 1,
-            now.workload.prompt_tokens,
-            now.workload.depth
+            "{} {} · load {}{lengths}",
+            plan.model.name,
+            plan.model.quant,
+            plan.load + 1
         ));
     }
 }

@@ -1,5 +1,6 @@
 //! `predict`: time and memory of models that were not run.
 
+mod observe;
 mod sheet;
 
 use anyhow::Context;
@@ -10,13 +11,12 @@ use foretoken_runner::{
     threads_in_effect,
 };
 use foretoken_spec::{
-    Backend, Calibration, DeviceBackend, DeviceInfo, Estimate, ModelSource, ModelSpec, Prediction,
-    Workload,
+    AvailableMemory, Backend, Calibration, DeviceBackend, DeviceInfo, Estimate, ModelSource,
+    ModelSpec, Prediction, Workload,
 };
 
 use crate::Outcome;
 use crate::args::PredictArgs;
-use crate::commands::calibrate::require_candle;
 use crate::commands::{PROCESS_BYTES, resolve_models, smaller_quants};
 use crate::files::{
     Stored, find_calibration, is_same_machine, newest_calibration, require_backend,
@@ -33,7 +33,7 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
         return sheet::run(args, output);
     }
     let workload = Workload::new(args.prompt, args.generate, args.depth)?;
-    require_candle(args.engine.as_deref().unwrap_or(ENGINE))?;
+    require_known(args.engine.as_deref().unwrap_or(ENGINE))?;
     let models = resolve_models(&args.models, &args.quant, Use::Describe(output))?;
     let stored = calibration(args, output)?;
     for doubt in doubts(&stored.calibration) {
@@ -59,13 +59,16 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
         };
         let mut prediction = predict(&predictor, model, &workload, &asked)?;
         require_finite(&prediction, &stored)?;
+        prediction.memory.available_is =
+            Some(if here.is_some() { AvailableMemory::Free } else { AvailableMemory::Installed });
         if prediction.memory.fits == Some(false) {
             prediction.memory.fitting_quants = smaller_quants(model, |other| {
                 memory(other, predictor.engine(), &workload, &asked).fits == Some(true)
             });
         }
-        let backend = stored.calibration.device.backend;
-        prediction.cannot_run = cannot_run(model, backend, &workload, args.batch);
+        let (backend, engine) =
+            (stored.calibration.device.backend, stored.calibration.engine.name.as_str());
+        prediction.cannot_run = cannot_run(model, (engine, backend), &workload, args.batch);
         // Where readers of earlier versions looked for it.
         let said = prediction.cannot_run.as_ref().map(|reason| format!("it cannot run: {reason}"));
         prediction.warnings.extend(said);
@@ -73,6 +76,15 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     }
     output.print(&Predictions { predictions, explain: args.explain })?;
     Ok(Outcome::Good)
+}
+
+/// Refuses engines that nothing can be calibrated for.
+fn require_known(engine: &str) -> anyhow::Result<()> {
+    if [ENGINE, "llama.cpp"].contains(&engine) {
+        return Ok(());
+    }
+    let message = format!("no calibrations of engine `{}`", engine.escape_debug());
+    Err(Hinted::new(message, "use --engine candle or --engine llama.cpp").into())
 }
 
 /// Refuses numbers that no machine has: the coefficients behind them are broken.
@@ -99,7 +111,7 @@ fn doubts(calibration: &Calibration) -> Vec<String> {
         ));
     }
     let here = CandleEngine::version();
-    if calibration.engine.version != here {
+    if calibration.engine.name == ENGINE && calibration.engine.version != here {
         doubts.push(format!(
             "calibration `{}` is of candle {}, this program has {here}",
             calibration.id, calibration.engine.version
@@ -122,10 +134,13 @@ fn doubts(calibration: &Calibration) -> Vec<String> {
 /// Why candle would not run what is predicted.
 fn cannot_run(
     model: &ModelSpec,
-    backend: Backend,
+    (engine, backend): (&str, Backend),
     workload: &Workload,
     batch: u32,
 ) -> Option<String> {
+    if engine != ENGINE {
+        return None;
+    }
     match check_model(model, backend).and_then(|()| check_workload(model, workload)).err() {
         Some(RunError::Unsupported { reason, .. }) => Some(reason.to_string()),
         Some(other) => Some(other.to_string()),
@@ -139,30 +154,35 @@ fn cannot_run(
 
 /// The device of a calibration, where it is this machine's and this build can open it.
 fn here(calibrated: &DeviceInfo) -> Option<OpenDevice> {
-    let device = device_of(calibrated.backend).open().ok()?;
+    let device = device_of(calibrated.backend)?.open().ok()?;
     is_same_machine(calibrated, device.info()).then_some(device)
 }
 
-/// The first device of a backend.
-fn device_of(backend: Backend) -> RunDevice {
+/// The first device of a backend; `None` of those that candle has not.
+fn device_of(backend: Backend) -> Option<RunDevice> {
     match backend {
-        Backend::Cpu => RunDevice::Cpu,
-        Backend::Cuda => RunDevice::Cuda(0),
-        Backend::Metal => RunDevice::Metal,
+        Backend::Cpu => Some(RunDevice::Cpu),
+        Backend::Cuda => Some(RunDevice::Cuda(0)),
+        Backend::Metal => Some(RunDevice::Metal),
+        Backend::Rocm | Backend::Vulkan | Backend::Sycl | Backend::Opencl => None,
     }
 }
 
-/// The backend asked for, of those that candle has.
+/// The backend asked for, of those that can be calibrated.
 fn wanted_backend(args: &PredictArgs) -> anyhow::Result<Option<Backend>> {
     Ok(match args.backend {
         None => None,
         Some(DeviceBackend::Cpu) => Some(Backend::Cpu),
         Some(DeviceBackend::Cuda) => Some(Backend::Cuda),
         Some(DeviceBackend::Metal) => Some(Backend::Metal),
+        Some(DeviceBackend::Rocm) => Some(Backend::Rocm),
+        Some(DeviceBackend::Vulkan) => Some(Backend::Vulkan),
+        Some(DeviceBackend::Sycl) => Some(Backend::Sycl),
+        Some(DeviceBackend::Opencl) => Some(Backend::Opencl),
         Some(other) => {
-            let message = format!("--backend {other}: candle does not run on it");
-            let hint = "use --backend cpu, cuda or metal, or --device-spec for a device that \
-                        nothing was run on";
+            let message = format!("--backend {other}: nothing can be calibrated on it");
+            let hint = "use --backend cpu, cuda or metal, of llama.cpp also rocm, vulkan, sycl or \
+                        opencl; or --device-spec for a device that nothing was run on";
             return Err(Hinted::new(message, hint).into());
         }
     })
@@ -175,8 +195,15 @@ fn calibration(args: &PredictArgs, output: &Output) -> anyhow::Result<Stored> {
         return newest(args, wanted.unwrap_or(Backend::Cpu), output);
     };
     let stored = find_calibration(argument)?;
-    if let Some(backend) = wanted {
-        require_backend(&stored.path, stored.calibration.device.backend, backend)?;
+    let found = &stored.calibration;
+    require_backend(&stored.path, found.device.backend, args.backend)?;
+    if let Some(engine) = args.engine.as_deref().filter(|engine| *engine != found.engine.name) {
+        let message = format!(
+            "{} is a calibration of {}, not {engine}",
+            stored.path.display(),
+            found.engine.name
+        );
+        return Err(Hinted::new(message, "leave --engine out, or give another calibration").into());
     }
     match args.threads {
         Some(threads) if threads != stored.calibration.threads => {
@@ -189,7 +216,12 @@ fn calibration(args: &PredictArgs, output: &Output) -> anyhow::Result<Stored> {
 /// The newest calibration of this machine for the threads asked for, or for those that candle
 /// takes by itself.
 fn newest(args: &PredictArgs, backend: Backend, output: &Output) -> anyhow::Result<Stored> {
-    let device = device_of(backend).open().map_err(|error| {
+    let Some(device) = device_of(backend) else {
+        let message = format!("--backend {backend}: which calibration of it is not told");
+        let hint = "name one with --calibration: `calibrate --engine llama.cpp` writes them";
+        return Err(Hinted::new(message, hint).into());
+    };
+    let device = device.open().map_err(|error| {
         let hint = format!("{}, or name a calibration with --calibration", error.hint());
         Hinted::new(error.to_string(), hint)
     })?;

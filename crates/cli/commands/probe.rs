@@ -1,5 +1,7 @@
 //! `probe`: what this machine is and achieves, as a device file.
 
+use std::fs;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use foretoken_devices::{catalogue, write_toml};
@@ -10,7 +12,7 @@ use foretoken_spec::{ProbeReport, SCHEMA_VERSION};
 use crate::Outcome;
 use crate::args::ProbeArgs;
 use crate::files::{check_writable, make_folder, write_atomic};
-use crate::output::Output;
+use crate::output::{Hinted, Output};
 use crate::progress::Progress;
 
 /// Stages that a measurement announces.
@@ -21,9 +23,23 @@ const HEADER: &str = "# Written by `foretoken probe`. Correct what you know bett
 /// The buffers take at most this share of free memory.
 const SHARE_OF_MEMORY: u64 = 4;
 
+/// Refuses names that no other command would read, and files that would be lost.
+fn require_place(out: &Path, force: bool) -> anyhow::Result<()> {
+    if !out.extension().is_some_and(|end| end.eq_ignore_ascii_case("toml")) && !out.is_dir() {
+        let message = format!("{}: a device file is TOML", out.display());
+        return Err(Hinted::new(message, "give a name that ends in .toml").into());
+    }
+    if !force && fs::metadata(out).is_ok_and(|file| file.is_file() && file.len() > 0) {
+        let message = format!("{} exists already", out.display());
+        return Err(Hinted::new(message, "give another name, or --force to replace it").into());
+    }
+    Ok(())
+}
+
 /// Detects, measures, describes, writes.
 pub fn run(args: &ProbeArgs, output: &Output) -> anyhow::Result<Outcome> {
     if let Some(out) = &args.out {
+        require_place(out, args.force)?;
         make_folder(out, output)?;
         check_writable(out)?;
     }

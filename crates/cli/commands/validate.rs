@@ -18,16 +18,20 @@ const DEFAULT_HOLD_OUTS: [HoldOut; 2] = [HoldOut::Model, HoldOut::Quant];
 
 /// Reads the data, holds out each group in turn, and reports the errors.
 pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
-    if validate_devices::is_asked_for(args)? {
-        return validate_devices::run(args, output);
+    if let Some(path) = &args.report {
+        check_page(path)?;
+    }
+    let has_devices = validate_devices::is_asked_for(args)?;
+    let mut hold_outs: Vec<HoldOut> = args.hold_out.iter().map(|&h| h.into()).collect();
+    hold_outs.retain(|hold_out| *hold_out != HoldOut::Device);
+    if has_devices && hold_outs.is_empty() {
+        let report = validate_devices::held_out_devices(args, output)?;
+        return answer(&report, &[], args, output);
     }
     let files = if args.data.is_empty() { dataset_files() } else { args.data.clone() };
     if files.is_empty() {
         let message = format!("no measurements in {}", datasets_folder().display());
         return Err(Hinted::new(message, "run `foretoken calibrate`, or give --data FILE").into());
-    }
-    if let Some(path) = &args.report {
-        check_page(path)?;
     }
     let mut measurements = Vec::new();
     for file in &files {
@@ -55,22 +59,35 @@ pub fn run(args: &ValidateArgs, output: &Output) -> anyhow::Result<Outcome> {
         output.print(&learning_curve(&measurements, names).map_err(one_machine)?)?;
         return Ok(Outcome::Good);
     }
-    let mut hold_outs: Vec<HoldOut> = args.hold_out.iter().map(|&h| h.into()).collect();
     if hold_outs.is_empty() {
         hold_outs = DEFAULT_HOLD_OUTS.to_vec();
     }
     let tool = tool_info(env!("CARGO_PKG_VERSION"));
-    let report = validate(&measurements, &hold_outs, names, &tool)?;
+    let mut report = validate(&measurements, &hold_outs, names, &tool)?;
+    if has_devices {
+        let of_devices = validate_devices::held_out_devices(args, output)?;
+        report = validate_devices::joined(report, of_devices);
+    }
+    answer(&report, &measurements, args, output)
+}
+
+/// Writes the page, prints the report, and says whether it is good enough.
+fn answer(
+    report: &ValidationReport,
+    measurements: &[Measurement],
+    args: &ValidateArgs,
+    output: &Output,
+) -> anyhow::Result<Outcome> {
     if let Some(path) = &args.report {
-        let page = validation_page(&report, &measurements, env!("CARGO_PKG_VERSION"))?;
+        let page = validation_page(report, measurements, env!("CARGO_PKG_VERSION"))?;
         write_page(path, &page, output)?;
     }
-    output.print(&report)?;
-    Ok(judge(&report, args, output))
+    output.print(report)?;
+    Ok(judge(report, args, output))
 }
 
 /// Whether all medians are within the limit, if there is one.
-pub(super) fn judge(report: &ValidationReport, args: &ValidateArgs, output: &Output) -> Outcome {
+fn judge(report: &ValidationReport, args: &ValidateArgs, output: &Output) -> Outcome {
     let Some(limit) = args.fail_above else { return Outcome::Good };
     let missed: Vec<String> = report
         .groups

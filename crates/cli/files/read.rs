@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use foretoken_spec::{Backend, Calibration, Measurement, ProfileReport, SCHEMA_VERSION, Workload};
+use foretoken_spec::{
+    Backend, Calibration, DeviceBackend, Measurement, ProfileReport, SCHEMA_VERSION, Workload,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -126,10 +128,12 @@ pub fn read_profile(path: &Path) -> anyhow::Result<ProfileReport> {
 ///
 /// # Errors
 /// Names the file and both backends.
-pub fn require_backend(path: &Path, found: Backend, wanted: Backend) -> anyhow::Result<()> {
-    if found == wanted {
-        return Ok(());
-    }
+pub fn require_backend(
+    path: &Path,
+    found: Backend,
+    wanted: Option<DeviceBackend>,
+) -> anyhow::Result<()> {
+    let Some(wanted) = wanted.filter(|wanted| *wanted != found.into()) else { return Ok(()) };
     Err(Hinted::new(
         format!("{}: field `device.backend` is {found}, but {wanted} is asked for", path.display()),
         format!("ask for --backend {found}, or calibrate on {wanted}"),
@@ -192,11 +196,13 @@ fn check_measurement(measurement: &Measurement) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The cost model knows how candle runs, and nothing else yet.
+/// The cost model knows how candle and llama.cpp run.
 fn check_origin(measurement: &Measurement) -> anyhow::Result<()> {
     let engine = &measurement.engine.name;
-    if engine != "candle" {
-        bail!("field `engine.name` is {engine:?}; only measurements of candle can be read yet");
+    if engine != "candle" && engine != "llama.cpp" {
+        bail!(
+            "field `engine.name` is {engine:?}; only measurements of candle and llama.cpp can be read"
+        );
     }
     Ok(())
 }

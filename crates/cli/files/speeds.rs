@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use anyhow::Context;
 use foretoken_devices::{find, read_device_file};
 use foretoken_import::read_speed_rows;
-use foretoken_spec::DeviceSpec;
+use foretoken_spec::{DeviceBackend, DeviceSpec, Phase, QuantScheme, SpeedPhase, SpeedRow};
 use foretoken_transfer::{CrossDevice, ModelShapes, Store, TransferError};
 
+use crate::commands::device_figures::check_figures;
 use crate::files::{CROSS_DEVICE, calibration_folder, datasets_folder};
 use crate::output::{Hinted, Output};
 
@@ -68,8 +69,14 @@ impl SpeedFiles {
             }
             rows.extend(read_speed_rows(path)?);
         }
+        let shapes = complete_models(&mut rows.iter_mut().collect::<Vec<_>>(), &self.data)?;
+        let (rows, refused) = without_figures(rows, &own);
         let lookup = |id: &str| own.get(id).or_else(|| find(id).ok()).cloned();
-        Ok(Store::join(&rows, &lookup, &shapes(&self.data)?))
+        let mut store = Store::join(&rows, &lookup, &shapes);
+        for reason in refused {
+            *store.left_out.entry(reason).or_default() += 1;
+        }
+        Ok(store)
     }
 
     /// Their names, for the report.
@@ -77,6 +84,53 @@ impl SpeedFiles {
         let files = self.data.iter().chain(&self.devices);
         files.map(|file| file.display().to_string()).collect()
     }
+}
+
+/// Leaves out rows of devices that `predict` would refuse for missing figures, and says why of each.
+/// Devices of the store are not asked: rented machines among them have no bandwidth.
+fn without_figures(
+    rows: Vec<SpeedRow>,
+    own: &BTreeMap<String, DeviceSpec>,
+) -> (Vec<SpeedRow>, Vec<String>) {
+    let mut refused = Vec::new();
+    let kept = rows.into_iter().filter(|row| {
+        let Some(device) = own.get(&row.device_id).filter(|_| row.is_usable()) else { return true };
+        let backend = DeviceBackend::ALL.into_iter().find(|b| b.name() == row.backend);
+        let phase = match row.phase {
+            SpeedPhase::Prefill => Phase::Prefill,
+            SpeedPhase::Decode => Phase::Decode,
+            SpeedPhase::Mixed => return true,
+        };
+        let Some(backend) = backend else { return true };
+        match check_figures(device, backend, &[phase]) {
+            Ok(()) => true,
+            Err(error) => {
+                refused.push(error.message);
+                false
+            }
+        }
+    });
+    (kept.collect(), refused)
+}
+
+/// Shapes of the models of rows. Rows that name a preset and not its size get it.
+///
+/// # Errors
+/// A damaged `models.csv` beside the measurements.
+pub fn complete_models(
+    rows: &mut [&mut SpeedRow],
+    data: &[PathBuf],
+) -> anyhow::Result<ModelShapes> {
+    let mut shapes = shapes(data)?;
+    for row in rows {
+        let Ok(preset) = foretoken_catalog::find(&row.model) else { continue };
+        let model = preset.spec(QuantScheme::F16);
+        shapes.add(&row.model, &model);
+        if row.params_b.is_none() && row.model_params.is_none() {
+            row.model_params = Some(model.n_parameters());
+        }
+    }
+    Ok(shapes)
 }
 
 /// Shapes of models: those beside the measurements, where there are any, over the shipped ones.

@@ -113,7 +113,8 @@ impl EngineProfile {
                 Isa::X86 { level, amx: has("amx-int8") }
             }
             (Backend::Cpu, "aarch64") => Isa::Arm { dotprod: has("dotprod") || has("i8mm") },
-            (Backend::Cpu, _) => Isa::Other,
+            // Of the other backends candle has none.
+            _ => Isa::Other,
         };
         Self::candle_on(isa)
     }

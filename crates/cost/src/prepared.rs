@@ -15,7 +15,9 @@ use crate::ops::{
     F32_BYTES, added_elements, elementwise, is_float_model, mlp_elements, norm_elements, product,
     rotated_elements,
 };
-use crate::{AttentionForm, EngineProfile, Feature, Features, KernelClass, OpCost, PassCost};
+use crate::{
+    AttentionForm, Engine, EngineProfile, Feature, Features, KernelClass, OpCost, PassCost,
+};
 
 /// A model on an engine at a batch size: its passes are costed without allocation.
 ///
@@ -73,8 +75,10 @@ impl PreparedCost {
         Self {
             engine: *engine,
             batch,
-            // Both kinds of matmul wait in one queue there.
-            is_float: !engine.is_candle_on_gpu() && is_float_model(model),
+            // Both kinds of matmul wait in one queue on a GPU, and in one thread pool in llama.cpp.
+            is_float: engine.engine == Engine::Candle
+                && !engine.is_candle_on_gpu()
+                && is_float_model(model),
             before_attention,
             attention: AttentionLayers::of(shape, engine),
             form: engine.attention(shape),

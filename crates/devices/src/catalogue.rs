@@ -1,17 +1,24 @@
 //! The devices that are known by name.
 
+mod dies;
+
 use std::path::Path;
 use std::sync::OnceLock;
 
-use foretoken_spec::{DeviceSpec, FigureSource};
-use serde::Deserialize;
+use foretoken_spec::DeviceSpec;
 use serde_json::Value;
+
+use dies::name_dies;
 
 use crate::check::check_spec;
 use crate::derive::fill;
 use crate::error::DeviceError;
 use crate::raw::{RawDevice, parse};
 use crate::read::{FileFormat, read_device_file, to_spec};
+
+mod sources;
+
+use sources::Sources;
 
 /// The catalogue, a file for each family.
 const FAMILIES: [(&str, &str); 7] = [
@@ -25,6 +32,9 @@ const FAMILIES: [(&str, &str); 7] = [
 ];
 /// Sources that several figures share, by the key that rows name them with.
 const SOURCES: &str = include_str!("../data/sources.toml");
+
+/// Devices that are one die.
+const DIES: &str = include_str!("../data/dies.toml");
 
 /// Least share of a name that must stay as it is written for another to be worth suggesting.
 const LEAST_SIMILARITY: f64 = 0.7;
@@ -57,19 +67,32 @@ pub fn find(id: &str) -> Result<&'static DeviceSpec, DeviceError> {
         })
 }
 
-/// The device of an argument: a file of one device, or one of the catalogue.
+/// The device of an argument: a file of one device, `FILE#ID` of a file of several, or one of the
+/// catalogue.
 ///
 /// # Errors
 /// A file that cannot be read or holds several, or an unknown name.
 pub fn resolve(argument: &str) -> Result<DeviceSpec, DeviceError> {
-    let path = Path::new(argument);
-    if !path.is_file() && FileFormat::of(path).is_none() && path.components().count() <= 1 {
+    let is_file = |name: &str| {
+        let path = Path::new(name);
+        path.is_file() || FileFormat::of(path).is_some() || path.components().count() > 1
+    };
+    let (file, id) = match argument.rsplit_once('#') {
+        Some((file, id)) if !Path::new(argument).is_file() && is_file(file) => (file, Some(id)),
+        _ => (argument, None),
+    };
+    if !is_file(file) {
         return find(argument).cloned();
     }
-    let mut devices = read_device_file(path)?.devices;
-    match (devices.pop(), devices.len()) {
-        (Some(device), 0) => Ok(device),
-        (_, others) => Err(DeviceError::Several { file: argument.to_owned(), count: others + 1 }),
+    let mut devices = read_device_file(Path::new(file))?.devices;
+    let ids = || devices.iter().map(|device| device.id.clone()).collect();
+    match id {
+        Some(id) => match devices.iter().position(|device| device.id == id) {
+            Some(at) => Ok(devices.swap_remove(at)),
+            None => Err(DeviceError::NotInFile { file: file.into(), id: id.into(), ids: ids() }),
+        },
+        None if devices.len() > 1 => Err(DeviceError::Several { file: file.into(), ids: ids() }),
+        None => devices.pop().ok_or_else(|| DeviceError::Empty(file.into())),
     }
 }
 
@@ -105,13 +128,8 @@ fn loaded() -> &'static Result<Vec<DeviceSpec>, String> {
     LOADED.get_or_init(load)
 }
 
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Sources(std::collections::BTreeMap<String, FigureSource>);
-
 fn load() -> Result<Vec<DeviceSpec>, String> {
-    let Sources(sources) =
-        toml::from_str(SOURCES).map_err(|error| format!("sources.toml: {error}"))?;
+    let sources = Sources::parse(SOURCES).map_err(|error| format!("sources.toml: {error}"))?;
     let mut devices: Vec<DeviceSpec> = Vec::new();
     for (file, text) in FAMILIES {
         let rows = parse(text, FileFormat::Toml, file).map_err(|error| error.to_string())?;
@@ -122,32 +140,26 @@ fn load() -> Result<Vec<DeviceSpec>, String> {
             devices.push(device);
         }
     }
+    name_dies(&mut devices, DIES).map_err(|reason| format!("dies.toml: {reason}"))?;
     Ok(devices)
 }
 
-/// A row of the catalogue: a device with `from`, the key of its usual source, and `from_of`, those
-/// of single figures.
-fn load_row(
-    mut row: RawDevice,
-    sources: &std::collections::BTreeMap<String, FigureSource>,
-) -> Result<DeviceSpec, String> {
+/// A row of the catalogue: a device with `from`, its usual source, and `from_of`, those of single
+/// figures.
+fn load_row(mut row: RawDevice, sources: &Sources) -> Result<DeviceSpec, String> {
     let mut take = |name: &str| {
         let index = row.fields.iter().position(|field| field.name == name)?;
         Some(row.fields.remove(index).value)
     };
-    let source = |key: &Value| {
-        let key = key.as_str().unwrap_or_default();
-        sources.get(key).cloned().ok_or_else(|| format!("unknown source `{key}`"))
-    };
-    let usual = source(&take("from").unwrap_or_default())?;
+    let usual = sources.find(&take("from").unwrap_or_default())?;
     let of_figures = match take("from_of") {
         Some(Value::Object(keys)) => keys,
         Some(_) => return Err("`from_of` must be a table".into()),
         None => serde_json::Map::new(),
     };
     let mut spec = to_spec(&row).map_err(|(_, problem)| problem.to_string())?;
-    for (figure, key) in &of_figures {
-        spec.sources.insert(figure.clone(), source(key)?);
+    for (figure, names) in &of_figures {
+        spec.sources.insert(figure.clone(), sources.find(names)?);
     }
     check_spec(&spec).map_err(|problem| problem.to_string())?;
     fill(&mut spec, &usual);

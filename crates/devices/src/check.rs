@@ -30,7 +30,7 @@ const POWER_UNITS: &[WrongUnit] = &[("mW", 1e-3), ("µW", 1e-6)];
 const CLOCK_UNITS: &[WrongUnit] = &[("MHz", 1e-3), ("kHz", 1e-6), ("Hz", 1e-9)];
 
 /// Bounds of the figures of a device of this kind.
-fn bounds(kind: DeviceKind) -> [Bounds; 14] {
+fn bounds(kind: DeviceKind) -> [Bounds; 15] {
     let of = |cpu: f64, soc: f64, igpu: f64, gpu: f64| match kind {
         DeviceKind::Cpu => cpu,
         DeviceKind::Soc => soc,
@@ -54,6 +54,7 @@ fn bounds(kind: DeviceKind) -> [Bounds; 14] {
         figure("tdp_w", "W", 0.1, of(1500.0, 500.0, 600.0, 3000.0), POWER_UNITS),
         figure("idle_power_w", "W", 1e-3, 1500.0, POWER_UNITS),
         figure("load_power_w", "W", 0.01, 3000.0, POWER_UNITS),
+        figure("battery_wh", "Wh", 0.5, 500.0, &[("mWh", 1e-3), ("J", 1.0 / 3600.0)]),
         figure("release_year", "", 1995.0, 2040.0, &[]),
         figure("mem_rate_mtps", "MT/s", 100.0, 60_000.0, &[("GT/s", 1e3), ("T/s", 1e-6)]),
         figure("mem_bus_bits", "bits", 8.0, 16_384.0, &[]),
@@ -95,6 +96,7 @@ pub fn check_spec(spec: &DeviceSpec) -> Result<(), Problem> {
     check_parts(spec)?;
     check_power(spec)?;
     check_ratios(spec)?;
+    check_formats(spec)?;
     check_derived(spec)
 }
 
@@ -177,6 +179,29 @@ fn check_ratios(spec: &DeviceSpec) -> Result<(), Problem> {
     Ok(())
 }
 
+/// How far narrow formats may fall behind f32: Pascal's consumer cards compute f16 at 1/64.
+const SLOWEST_FORMAT: f64 = 100.0;
+
+/// Narrow formats that are slower than any processor has them beside its f32.
+fn check_formats(spec: &DeviceSpec) -> Result<(), Problem> {
+    let Some(fp32) = spec.peak_fp32_tflops else { return Ok(()) };
+    let narrow =
+        [("peak_fp16_tflops", spec.peak_fp16_tflops), ("peak_int8_tops", spec.peak_int8_tops)];
+    for (field, peak) in narrow {
+        let Some(peak) = peak.filter(|peak| peak * SLOWEST_FORMAT < fp32) else { continue };
+        return Err(impossible(
+            field,
+            format!(
+                "{} beside peak_fp32_tflops = {fp32}: no device is so much slower in the narrower \
+                 format",
+                shown(peak)
+            ),
+            format!("correct {field} (10¹² operations per second), or leave it out"),
+        ));
+    }
+    Ok(())
+}
+
 /// Figures that contradict what clocks and bus say.
 fn check_derived(spec: &DeviceSpec) -> Result<(), Problem> {
     let stated = [
@@ -210,7 +235,7 @@ fn positive(field: &str, value: f64) -> Result<(), Problem> {
         return Ok(());
     }
     let what = if value < 0.0 { "is negative" } else { "must be above 0" };
-    Err(impossible(field, format!("{value} {what}"), "correct it, or leave the field out"))
+    Err(impossible(field, format!("{} {what}", shown(value)), "correct it, or leave the field out"))
 }
 
 fn within(bounds: &Bounds, field: &str, value: f64, kind: DeviceKind) -> Result<(), Problem> {
@@ -223,7 +248,8 @@ fn within(bounds: &Bounds, field: &str, value: f64, kind: DeviceKind) -> Result<
     let limit = if value < low { "at least" } else { "at most" };
     let space = if unit.is_empty() { "" } else { " " };
     let mut reason = format!(
-        "{value}{space}{unit} is {side} than any {kind} has ({limit} {bound}{space}{unit})"
+        "{}{space}{unit} is {side} than any {kind} has ({limit} {bound}{space}{unit})",
+        shown(value)
     );
     let fitting =
         bounds.wrong_units.iter().find(|(_, size)| (low..=high).contains(&(value * size)));
@@ -231,6 +257,9 @@ fn within(bounds: &Bounds, field: &str, value: f64, kind: DeviceKind) -> Result<
         Some((wrong, size)) => {
             reason.push_str(&format!("; it looks like {wrong}"));
             format!("write {field} = {}", rounded(value * size))
+        }
+        None if unit.is_empty() => {
+            format!("write {field} between {low} and {high}, or leave it out")
         }
         None => format!("write {field} in {unit}, or leave it out"),
     };
@@ -243,6 +272,14 @@ fn impossible(
     remedy: impl Into<String>,
 ) -> Problem {
     Problem::Impossible { field: field.into(), reason: reason.into(), remedy: remedy.into() }
+}
+
+/// A number as it is read: with an exponent where its digits would fill a line.
+fn shown(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1e15 || (size > 0.0 && size < 1e-6) => format!("{value:e}"),
+        _ => value.to_string(),
+    }
 }
 
 /// Four significant digits, as people would write them.
@@ -349,6 +386,22 @@ mod tests {
             s.load_power_w = Some(3.0);
         });
         assert!(message.contains("more than load_power_w"), "{message}");
+    }
+
+    #[test]
+    fn batteries_formats_years_and_huge_numbers() {
+        let (message, hint) = refused(|s| s.battery_wh = Some(19_000.0));
+        assert!(message.contains("looks like mWh") && hint.ends_with("= 19"), "{message} {hint}");
+        let (message, _) = refused(|s| {
+            s.peak_fp32_tflops = Some(5.0);
+            s.peak_fp16_tflops = Some(0.001);
+        });
+        assert!(message.starts_with("field `peak_fp16_tflops`: 0.001 beside"), "{message}");
+        let (message, hint) = refused(|s| s.release_year = Some(20_255));
+        assert!(message.starts_with("field `release_year`: 20255 is more"), "{message}");
+        assert_eq!(hint, "write release_year between 1995 and 2040, or leave it out");
+        let (message, _) = refused(|s| s.mem_gb = Some(1e300));
+        assert!(message.starts_with("field `mem_gb`: 1e300 GB is more"), "{message}");
     }
 
     #[test]

@@ -221,6 +221,7 @@ pub fn fill(spec: &mut DeviceSpec, other: &FigureSource) {
         derived.map(|d| Derived { confidence: d.confidence.min(parts), ..d })
     };
     let l2 = l2_kb(&spec.clusters).map(|d| Derived { confidence: d.confidence.min(parts), ..d });
+    let l2_each = spec.sources.get("l2_kb").filter(|_| spec.l2_kb.is_none()).cloned();
     let filled = [
         ("mem_bandwidth_gbps", &mut spec.mem_bandwidth_gbps, of_bus),
         ("peak_fp16_tflops", &mut spec.peak_fp16_tflops, of_parts(peaks.fp16)),
@@ -237,6 +238,11 @@ pub fn fill(spec: &mut DeviceSpec, other: &FigureSource) {
             source: derived.source(),
         };
         spec.sources.insert(field.to_owned(), source);
+    }
+    // A source of its own for a sum over cores is that of the cache of each.
+    if let (Some(each), Some(sum)) = (l2_each, spec.sources.get_mut("l2_kb")) {
+        let source = format!("{} ({})", sum.source, each.source);
+        *sum = FigureSource { source, ..each };
     }
     fill_words(spec);
     let present = spec.figures().into_iter().filter(|(_, value)| value.is_some());
@@ -385,6 +391,22 @@ mod tests {
         assert!((peaks.fp32.unwrap().value - 82.575_36).abs() < 1e-9);
         assert!((peaks.fp16.unwrap().value - 330.301_44).abs() < 1e-9);
         assert!((peaks.int8.unwrap().value - 660.602_88).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_cache_of_each_core_may_have_a_source_of_its_own() {
+        let mut spec = DeviceSpec::named("pi5", "Pi 5", DeviceKind::Soc);
+        let core = CoreCluster { l2_kb: Some(512.0), ..cluster("cortex-a76", 4, 2.4) };
+        spec.clusters = vec![core];
+        let mut other = spec.clone();
+        fill(&mut other, &stated());
+        assert_eq!(other.sources["l2_kb"].basis, FigureBasis::Derived);
+        assert_eq!(other.sources["l2_kb"].source, "4 × 512 KiB");
+        spec.sources.insert("l2_kb".into(), stated());
+        fill(&mut spec, &stated());
+        assert_eq!(spec.l2_kb, Some(2048.0));
+        assert_eq!(spec.sources["l2_kb"].basis, FigureBasis::Stated);
+        assert_eq!(spec.sources["l2_kb"].source, "4 × 512 KiB (a file)");
     }
 
     #[test]

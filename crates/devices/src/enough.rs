@@ -4,12 +4,17 @@ use foretoken_spec::{DeviceBackend, DeviceSpec};
 
 use crate::derive;
 
+/// What a processor needs for any time: which cores, how many and how fast.
+pub const NEEDS_CORES: &str = "clusters (or cores such as `4x Cortex-A76 2.4GHz`)";
+/// What a graphics processor needs for any time.
+pub const NEEDS_PEAK: &str = "peak_fp32_tflops or peak_fp16_tflops (or gpu)";
+
 /// What is asked of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
-    /// Time of a generated token: memory bandwidth.
+    /// Time of a generated token: memory bandwidth, and what computes.
     Decode,
-    /// Time of a prompt: arithmetic of some type, and memory bandwidth.
+    /// Time of a prompt: the same.
     Prefill,
     /// Whether a model fits: the size of the memory.
     Memory,
@@ -107,17 +112,16 @@ pub fn missing(spec: &DeviceSpec, backend: DeviceBackend, question: Question) ->
     let has_bandwidth = spec.mem_bandwidth_gbps.is_some();
     let peaks = peaks(spec, backend);
     let has_peak = peaks.fp16.or(peaks.fp32).or(peaks.int8).is_some();
+    let counts_cores = |words: &String| words.chars().any(|c| c.is_ascii_digit());
+    let has_cores = !spec.clusters.is_empty() || spec.cores.as_ref().is_some_and(counts_cores);
     let has_power = spec.load_power_w.or(spec.tdp_w).is_some();
     match question {
-        Question::Decode => need(has_bandwidth, "mem_bandwidth_gbps"),
-        Question::Prefill => {
+        Question::Decode | Question::Prefill => {
             need(has_bandwidth, "mem_bandwidth_gbps");
-            let what = if backend == DeviceBackend::Cpu {
-                "clusters (or peak_fp32_tflops)"
-            } else {
-                "peak_fp16_tflops (or gpu)"
-            };
-            need(has_peak, what);
+            match backend {
+                DeviceBackend::Cpu => need(has_cores, NEEDS_CORES),
+                _ => need(has_peak, NEEDS_PEAK),
+            }
         }
         Question::Memory => need(spec.mem_gb.is_some(), "mem_gb"),
         Question::Load => need(spec.storage_bandwidth_mbps.is_some(), "storage_bandwidth_mbps"),
@@ -171,8 +175,8 @@ mod tests {
         let error = require(&spec, DeviceBackend::Cpu, &questions).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`x` has too few figures to answer: mem_bandwidth_gbps, clusters (or \
-             peak_fp32_tflops), mem_gb, battery_wh, load_power_w (or tdp_w) missing"
+            "`x` has too few figures to answer: mem_bandwidth_gbps, clusters (or cores such as `4x \
+             Cortex-A76 2.4GHz`), mem_gb, battery_wh, load_power_w (or tdp_w) missing"
         );
         assert!(error.hint().contains("foretoken probe"));
     }
@@ -181,7 +185,7 @@ mod tests {
     fn a_device_with_its_figures_answers() {
         let mut spec = DeviceSpec::named("x", "X", DeviceKind::Cpu);
         spec.mem_bandwidth_gbps = Some(51.2);
-        spec.peak_fp32_tflops = Some(0.5);
+        spec.cores = Some("8x zen3 @ 3.0 GHz".into());
         let asked = [Question::Decode, Question::Prefill];
         assert_eq!(require(&spec, DeviceBackend::Cpu, &asked), Ok(()));
     }

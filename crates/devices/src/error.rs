@@ -3,6 +3,17 @@
 use std::io;
 use std::path::PathBuf;
 
+/// Text with control characters written out, and quotes as they are.
+fn one_line(text: &str) -> String {
+    text.chars().fold(String::new(), |mut line, c| {
+        match c.is_control() {
+            true => line.extend(c.escape_debug()),
+            false => line.push(c),
+        }
+        line
+    })
+}
+
 /// Where in a file something is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -21,7 +32,7 @@ impl std::fmt::Display for Place {
             write!(f, ", line {line}")?;
         }
         if let Some(device) = &self.device {
-            write!(f, ", device `{}`", device.escape_debug())?;
+            write!(f, ", device `{}`", one_line(device))?;
         }
         Ok(())
     }
@@ -32,7 +43,7 @@ impl std::fmt::Display for Place {
 #[non_exhaustive]
 pub enum Problem {
     /// No such field.
-    #[error("unknown field `{}`", field.escape_debug())]
+    #[error("unknown field `{}`", one_line(field))]
     UnknownField {
         /// The field.
         field: String,
@@ -48,7 +59,7 @@ pub enum Problem {
         remedy: String,
     },
     /// A value of another type.
-    #[error("field `{field}` must be {expected}, found {}", found.escape_debug())]
+    #[error("field `{field}` must be {expected}, found {}", one_line(found))]
     WrongType {
         /// The field.
         field: String,
@@ -68,7 +79,7 @@ pub enum Problem {
         remedy: String,
     },
     /// Two devices of one id.
-    #[error("a second device with the id `{}`", id.escape_debug())]
+    #[error("a second device with the id `{}`", one_line(id))]
     Duplicate {
         /// The id.
         id: String,
@@ -80,7 +91,7 @@ pub enum Problem {
 #[non_exhaustive]
 pub enum DeviceError {
     /// Not in the catalogue.
-    #[error("unknown device `{}`", name.escape_debug())]
+    #[error("unknown device `{}`", one_line(name))]
     UnknownDevice {
         /// What was asked for.
         name: String,
@@ -115,12 +126,30 @@ pub enum DeviceError {
     #[error("{0}: holds no device")]
     Empty(String),
     /// Several devices where one is needed.
-    #[error("{file}: holds {count} devices where one is needed")]
+    #[error("{file}: holds {} devices where one is needed", ids.len())]
     Several {
         /// The file.
         file: String,
-        /// How many.
-        count: usize,
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// A device that a file of several does not hold.
+    #[error("{file}: holds no device `{}`", one_line(id))]
+    NotInFile {
+        /// The file.
+        file: String,
+        /// What was asked for.
+        id: String,
+        /// The ids that it has.
+        ids: Vec<String>,
+    },
+    /// The same field twice in one object.
+    #[error("{place}: the field `{}` is there twice", one_line(field))]
+    Twice {
+        /// Where.
+        place: Place,
+        /// The field.
+        field: String,
     },
     /// A device that cannot be.
     #[error("{place}: {problem}")]
@@ -149,7 +178,11 @@ impl DeviceError {
                 "write at least id, kind and mem_bandwidth_gbps; docs/devices.md shows an example"
                     .into()
             }
-            Self::Several { .. } => "give a file of one device".into(),
+            Self::Several { file, ids } | Self::NotInFile { file, ids, .. } => {
+                let names: Vec<_> = ids.iter().take(3).map(|id| format!("{file}#{id}")).collect();
+                format!("name one of them: {}", names.join(" or "))
+            }
+            Self::Twice { .. } => "leave one of them out".into(),
             Self::Wrong { problem, .. } => problem.hint(),
         })
     }

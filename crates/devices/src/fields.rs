@@ -16,7 +16,7 @@ pub(crate) enum FieldType {
 }
 
 /// Every field by its name, in the order in which they are written.
-pub(crate) const FIELDS: [(&str, FieldType); 33] = [
+pub(crate) const FIELDS: [(&str, FieldType); 34] = [
     ("id", FieldType::Text),
     ("name", FieldType::Text),
     ("kind", FieldType::Text),
@@ -37,6 +37,7 @@ pub(crate) const FIELDS: [(&str, FieldType); 33] = [
     ("backends", FieldType::Words),
     ("clusters", FieldType::Structure),
     ("gpu", FieldType::Structure),
+    ("die", FieldType::Text),
     ("mem_rate_mtps", FieldType::Number),
     ("mem_bus_bits", FieldType::Whole),
     ("l2_kb", FieldType::Number),
@@ -99,7 +100,7 @@ pub(crate) fn type_of(field: &str) -> Option<FieldType> {
 
 /// The names that a user may write.
 pub(crate) fn names() -> Vec<&'static str> {
-    FIELDS.iter().map(|(name, _)| *name).take(31).collect()
+    FIELDS.iter().map(|(name, _)| *name).take(32).collect()
 }
 
 /// The field that a wrong name likely meant.

@@ -15,9 +15,10 @@ mod error;
 mod fields;
 mod raw;
 mod read;
+mod words;
 
 pub use catalogue::{catalogue, find, resolve};
 pub use check::check_spec;
-pub use enough::{NotEnough, Question, missing, peaks, require};
+pub use enough::{NEEDS_CORES, NEEDS_PEAK, NotEnough, Question, missing, peaks, require};
 pub use error::{DeviceError, Place, Problem};
 pub use read::{DeviceFile, FileFormat, read_device_file, read_devices, write_toml};

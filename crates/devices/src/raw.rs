@@ -1,5 +1,9 @@
 //! Files as lists of fields with their lines, whatever their format.
 
+use std::fmt;
+
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
@@ -127,8 +131,19 @@ fn toml_value(value: &DeValue<'_>) -> Value {
 }
 
 fn parse_json(text: &str, file: &str) -> Result<Vec<RawDevice>, DeviceError> {
-    let value: Value = serde_json::from_str(text)
-        .map_err(|error| syntax(file, Some(error.line()), "JSON", &error.to_string()))?;
+    let value = match serde_json::from_str::<NoKeyTwice>(text) {
+        Ok(NoKeyTwice(value)) => value,
+        Err(error) => {
+            let said = error.to_string();
+            let twice = said.strip_prefix(TWICE).and_then(|rest| rest.split_once('`'));
+            let line = Some(error.line()).filter(|line| *line > 0);
+            let place = Place { file: file.to_owned(), line, device: None };
+            return Err(match twice {
+                Some((field, _)) => DeviceError::Twice { place, field: field.to_owned() },
+                None => syntax(file, line, "JSON", &said),
+            });
+        }
+    };
     let items = match value {
         Value::Array(items) => items,
         Value::Object(mut object) => {
@@ -150,6 +165,72 @@ fn parse_json(text: &str, file: &str) -> Result<Vec<RawDevice>, DeviceError> {
         _ => Err(syntax(file, None, "JSON", "a list of devices holds objects only")),
     });
     devices.collect()
+}
+
+/// Words before the key that stands twice.
+const TWICE: &str = "the key `";
+
+/// A JSON value none of whose objects has a key twice; serde_json would keep the last alone.
+struct NoKeyTwice(Value);
+
+impl<'de> Deserialize<'de> for NoKeyTwice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NoKeyTwiceVisitor).map(NoKeyTwice)
+    }
+}
+
+struct NoKeyTwiceVisitor;
+
+impl<'de> Visitor<'de> for NoKeyTwiceVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(NoKeyTwice(item)) = list.next_element()? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if object.contains_key(&key) {
+                return Err(A::Error::custom(format!("{TWICE}{key}` is there twice")));
+            }
+            let NoKeyTwice(value) = entries.next_value()?;
+            object.insert(key, value);
+        }
+        Ok(Value::Object(object))
+    }
 }
 
 /// The line of a field is known where its name stands once in the file, as it does where there is
@@ -174,7 +255,13 @@ fn json_device(text: &str, object: Map<String, Value>, only: bool) -> RawDevice 
 fn parse_csv(text: &str, file: &str) -> Result<Vec<RawDevice>, DeviceError> {
     // Spreadsheets write a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
+    let header = text.lines().next().unwrap_or_default();
+    // Spreadsheets of countries that write `17,1` put semicolons between the cells.
+    let has_semicolons = header.matches(';').count() > header.matches(',').count();
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(if has_semicolons { b';' } else { b',' })
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
     let wrong = |error: csv::Error| {
         let line = error.position().map(|at| at.line() as usize);
         syntax(file, line, "CSV", &error.to_string())
@@ -212,7 +299,7 @@ fn csv_value(name: &str, cell: &str) -> Result<Value, Problem> {
             .ok()
             .and_then(serde_json::Number::from_f64)
             .map(Value::Number)
-            .ok_or_else(|| wrong("a number, with a point and without a unit")),
+            .ok_or_else(|| wrong("a number, with a point, not a comma, and without a unit")),
         Some(FieldType::Whole) => {
             cell.parse::<i64>().map(Value::from).map_err(|_| wrong("a whole number"))
         }

@@ -13,6 +13,7 @@ use crate::derive::fill;
 use crate::error::{DeviceError, Place, Problem};
 use crate::fields::{FieldType, nearest, type_of};
 use crate::raw::{RawDevice, RawField, parse};
+use crate::words::fill_clusters;
 
 /// How a file of devices is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +118,7 @@ pub fn read_devices(text: &str, format: FileFormat, file: &str) -> Result<Device
         if devices.iter().any(|known| known.id == spec.id) {
             return Err(wrong((device.line, Problem::Duplicate { id: spec.id })));
         }
+        fill_clusters(&mut spec);
         fill(&mut spec, &stated);
         devices.push(spec);
     }
@@ -204,12 +206,17 @@ fn field_value(field: &RawField) -> Result<(&'static str, Value), Problem> {
     Ok((name, value))
 }
 
+/// What ids are made of: they stand in lists between commas, in tables and in names of files.
+fn is_of_id(c: char) -> bool {
+    c.is_alphanumeric() || "-_.+:()@".contains(c)
+}
+
 fn require_id(object: &Map<String, Value>) -> Result<(), Problem> {
     match object.get("id").and_then(Value::as_str) {
-        Some(id) if !id.is_empty() && !id.chars().any(char::is_control) => Ok(()),
+        Some(id) if !id.is_empty() && id.chars().all(is_of_id) => Ok(()),
         Some(id) => Err(Problem::WrongType {
             field: "id".into(),
-            expected: "a short name such as `my-board-8gb`".into(),
+            expected: "a short name without spaces and slashes, such as `my-board-8gb`".into(),
             found: format!("`{id}`"),
         }),
         None => Err(Problem::MissingField {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use foretoken_cost::EngineProfile;
+use foretoken_cost::{EngineProfile, OpCost};
 use foretoken_observe::{Observation, noise_floor, observations};
 use foretoken_predict::Predictor;
 use foretoken_spec::{
@@ -17,6 +17,7 @@ use crate::intervals::{Residual, borrowed_half_widths, interval};
 use crate::loading::fit_loading;
 use crate::rows::{Case, Row, cases};
 use crate::terms::{Term, anchors, fit_terms};
+use crate::totals::{add_std_errors, fit_totals, shows_passes_only};
 
 /// Bootstrap draws behind each standard error.
 const N_RESAMPLES: usize = 100;
@@ -51,7 +52,7 @@ impl FitInput {
 /// No measurements, measurements of several devices or of another engine, none with kernel times.
 pub fn fit(measurements: &[Measurement], input: FitInput) -> Result<Calibration, FitError> {
     let first = one_setup(measurements)?;
-    let engine = EngineProfile::candle(&first.device);
+    let engine = profile_of(first);
     let cases = cases(observations(measurements), &engine);
     let all: Vec<&Case> = cases.iter().collect();
     let mut calibration = empty(first, input, ceilings(measurements, &cases));
@@ -72,7 +73,7 @@ pub fn fit(measurements: &[Measurement], input: FitInput) -> Result<Calibration,
 /// As [`fit`].
 pub fn fit_kernels(measurements: &[Measurement]) -> Result<Calibration, FitError> {
     let first = one_setup(measurements)?;
-    let engine = EngineProfile::candle(&first.device);
+    let engine = profile_of(first);
     let cases = cases(observations(measurements), &engine);
     let all: Vec<&Case> = cases.iter().collect();
     let mut calibration =
@@ -120,22 +121,28 @@ pub(crate) fn one_setup(measurements: &[Measurement]) -> Result<&Measurement, Fi
     Ok(first)
 }
 
+/// How the engine of a line stores and executes.
+pub(crate) fn profile_of(m: &Measurement) -> EngineProfile {
+    EngineProfile::named(&m.engine.name, &m.device)
+        .unwrap_or_else(|| EngineProfile::candle(&m.device))
+}
+
 /// Refuses lines whose engine or backend this version has no profile of.
 pub(crate) fn require_known_engine(m: &Measurement) -> Result<(), FitError> {
-    if m.engine.name == "candle" {
+    if matches!(m.engine.name.as_str(), "candle" | "llama.cpp") {
         return Ok(());
     }
     Err(FitError::UnknownEngine { engine: m.engine.name.clone(), backend: m.device.backend })
 }
 
-/// Fits terms, corrections and intervals to the cases; rows that `keep_row` refuses are not seen.
+/// Fits terms, corrections and intervals to the cases; operations that `keep` refuses are not seen.
 pub(crate) fn fit_cases(
     calibration: &mut Calibration,
     cases: &[&Case],
-    keep_row: &dyn Fn(&Row) -> bool,
+    keep: &dyn Fn(&OpCost) -> bool,
 ) -> Result<(), FitError> {
-    fit_without_intervals(calibration, cases, keep_row)?;
-    let residuals = held_out_residuals(calibration, cases, keep_row)?;
+    fit_without_intervals(calibration, cases, keep)?;
+    let residuals = held_out_residuals(calibration, cases, keep)?;
     calibration.intervals = [Phase::Prefill, Phase::Decode]
         .into_iter()
         .filter_map(|phase| {
@@ -158,7 +165,7 @@ pub(crate) fn fit_cases(
 fn held_out_residuals<'a>(
     calibration: &Calibration,
     cases: &[&'a Case],
-    keep_row: &dyn Fn(&Row) -> bool,
+    keep: &dyn Fn(&OpCost) -> bool,
 ) -> Result<Vec<Residual<'a>>, FitError> {
     let groups: BTreeSet<&str> = cases.iter().map(|case| case.group()).collect();
     let mut residuals = Vec::new();
@@ -166,7 +173,7 @@ fn held_out_residuals<'a>(
     for held_out in groups {
         let (test, train): (Vec<&'a Case>, Vec<&'a Case>) =
             cases.iter().copied().partition(|case| case.group() == held_out);
-        if fit_without_intervals(&mut fold, &train, keep_row).is_err() {
+        if fit_without_intervals(&mut fold, &train, keep).is_err() {
             continue;
         }
         let predictor = Predictor::new(&fold)?;
@@ -200,9 +207,13 @@ fn of_measures(observation: &Observation, predicted: f64) -> Vec<f64> {
 fn fit_without_intervals(
     calibration: &mut Calibration,
     cases: &[&Case],
-    keep_row: &dyn Fn(&Row) -> bool,
+    keep: &dyn Fn(&OpCost) -> bool,
 ) -> Result<(), FitError> {
-    let rows = || cases.iter().flat_map(|case| &case.rows).filter(|row| keep_row(row));
+    if shows_passes_only(cases) {
+        calibration.terms = fit_totals(cases, keep).ok_or(FitError::NoPasses)?;
+        return Ok(());
+    }
+    let rows = || cases.iter().flat_map(|case| &case.rows).filter(|row| keep(&row.cost));
     let terms = fit_terms(rows());
     if !terms.iter().any(|term| term.class.matmul.is_some()) {
         return Err(FitError::NoKernels);
@@ -213,6 +224,10 @@ fn fit_without_intervals(
 
 /// Adds to the terms standard errors, by a bootstrap over models, and anchors.
 fn describe_terms(calibration: &mut Calibration, cases: &[&Case]) {
+    if shows_passes_only(cases) {
+        add_std_errors(&mut calibration.terms, cases, (N_RESAMPLES, calibration.seed));
+        return;
+    }
     let models: Vec<&str> = {
         let set: BTreeSet<&str> = cases.iter().map(|case| case.group()).collect();
         set.into_iter().collect()

@@ -23,8 +23,14 @@ pub enum FitError {
         "the measurements hold no kernel times, so no coefficient can be fitted; measure again"
     )]
     NoKernels,
+    /// No whole pass that could be fitted.
+    #[error("the measurements hold too few passes to fit; measure more models")]
+    NoPasses,
     /// An engine or backend without a profile.
-    #[error("no cost model of engine `{engine}` on {backend}; this version knows candle on cpu")]
+    #[error(
+        "no cost model of engine `{engine}` on {backend}; this version knows candle on cpu, and \
+         llama.cpp"
+    )]
     UnknownEngine {
         /// The engine of the line.
         engine: String,

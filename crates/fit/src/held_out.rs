@@ -16,6 +16,10 @@ const N_RESAMPLES: usize = 100;
 const UNKNOWN_HALF_WIDTH: f64 = 0.7;
 /// Narrowest half-width: no held-out residual is trusted below this.
 const LEAST_HALF_WIDTH: f64 = 0.02;
+/// What stands for an infinite half-width, which no file holds: a hundred times more or less.
+const WIDEST_HALF_WIDTH: f64 = 4.6;
+/// Logarithm of a prediction of nothing over what was observed.
+const MISSED: f64 = f64::NEG_INFINITY;
 
 /// What was observed of one thing.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +75,7 @@ pub(crate) fn regress(
         })
         .collect();
     let residuals = residuals(&all, &groups);
+    // A prediction of nothing is off by all that was observed: its logarithm is −∞.
     let held_out: BTreeSet<&str> = residuals.iter().map(|(group, _)| *group).collect();
     let errors: Vec<f64> = residuals.iter().map(|(_, log)| (log.exp() - 1.0).abs()).collect();
     Some(Regression {
@@ -98,7 +103,8 @@ fn solve(rows: &[&ObservedRow]) -> Option<Vec<f64>> {
     Some(non_negative_least_squares(&scaled, &target).coefficients)
 }
 
-/// `ln(predicted / observed)` of every row, by a fit without its group.
+/// `ln(predicted / observed)` of every row, by a fit without its group; −∞ where it predicts
+/// nothing.
 fn residuals<'a>(rows: &[&'a ObservedRow], groups: &BTreeSet<&'a str>) -> Vec<(&'a str, f64)> {
     let mut residuals = Vec::new();
     for &group in groups {
@@ -107,22 +113,23 @@ fn residuals<'a>(rows: &[&'a ObservedRow], groups: &BTreeSet<&'a str>) -> Vec<(&
         let Some(coefficients) = solve(&train) else { continue };
         for row in test {
             let predicted = evaluate(&coefficients, &row.features);
-            if predicted > 0.0 {
-                residuals.push((group, (predicted / row.observed).ln()));
-            }
+            let log = if predicted > 0.0 { (predicted / row.observed).ln() } else { MISSED };
+            residuals.push((group, log));
         }
     }
     residuals
 }
 
-/// As of a phase: each group weighs the same, with the correction of split conformal prediction.
+/// As of a phase: each group weighs the same, with the correction of split conformal prediction for
+/// as many draws as there are groups: rows of one group are no draws of their own.
 fn half_width(residuals: &[(&str, f64)]) -> f64 {
     let weight = |group: &str| 1.0 / residuals.iter().filter(|(of, _)| *of == group).count() as f64;
     let scores: Vec<(f64, f64)> =
         residuals.iter().map(|(group, log)| (log.abs(), weight(group))).collect();
-    let n = scores.len() as f64;
+    let n = residuals.iter().map(|(group, _)| *group).collect::<BTreeSet<_>>().len() as f64;
     let level = (INTERVAL_LEVEL * (n + 1.0) / n.max(1.0)).min(1.0);
-    weighted_quantile(scores, level).map_or(UNKNOWN_HALF_WIDTH, |score| score.max(LEAST_HALF_WIDTH))
+    let score = weighted_quantile(scores, level);
+    score.map_or(UNKNOWN_HALF_WIDTH, |score| score.clamp(LEAST_HALF_WIDTH, WIDEST_HALF_WIDTH))
 }
 
 #[cfg(test)]
@@ -161,6 +168,29 @@ mod tests {
         let fit = regress(&names(), &rows, 1).unwrap();
         // `z` is predicted by the other two: ln(1/2).
         assert!((fit.half_width - 2f64.ln()).abs() < 1e-9, "{fit:?}");
+    }
+
+    #[test]
+    fn a_group_of_many_rows_is_one_draw() {
+        // Nine groups are right, one is off by 0.5 in all of its many rows. Of ten draws nine and
+        // one tenth … 0.9 · 11 / 10 of the weight … must lie inside: the tenth group too. Rows as
+        // draws (0.9 · 110 / 109) would leave it out.
+        let right = (0..9).map(|group| ("abcdefghi".get(group..=group).unwrap(), 0.01));
+        let residuals: Vec<(&str, f64)> =
+            right.chain(std::iter::repeat_n(("j", 0.5), 100)).collect();
+        assert_eq!(half_width(&residuals), 0.5);
+    }
+
+    #[test]
+    fn a_prediction_of_nothing_is_the_worst_miss() {
+        // Without `z` nothing is known of the second feature, which is all that `z` has.
+        let rows = [row("x", 1.0, 0.0, 1.0), row("y", 2.0, 0.0, 1.0), row("z", 0.0, 4.0, 1.0)];
+        let fit = regress(&names(), &rows, 1).unwrap();
+        assert_eq!((fit.n_groups, fit.half_width), (3, WIDEST_HALF_WIDTH));
+        // Off by nothing, nothing and all.
+        assert!(fit.held_out_mdape.unwrap() < 1e-9);
+        let twice = [row("x", 0.0, 4.0, 1.0), row("y", 2.0, 0.0, 1.0)];
+        assert_eq!(regress(&names(), &twice, 1).unwrap().held_out_mdape, Some(1.0));
     }
 
     #[test]

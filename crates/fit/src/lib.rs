@@ -19,6 +19,9 @@ mod loading;
 mod rows;
 mod solver;
 mod terms;
+#[cfg(test)]
+mod testing;
+mod totals;
 mod validate;
 
 pub use calibrate::{FitInput, fit, fit_kernels};

@@ -1,6 +1,6 @@
 //! The rows of the regressions: one per observed kernel, features beside seconds.
 
-use foretoken_cost::{EngineProfile, OpCost, pass_cost, sampling_cost};
+use foretoken_cost::{Engine, EngineProfile, OpCost, pass_cost, sampling_cost};
 use foretoken_observe::Observation;
 use foretoken_spec::{ModelSource, ModelSpec, OpKind, Pass, Sampling};
 
@@ -24,14 +24,21 @@ pub(crate) struct Case {
     pub observation: Observation,
     /// The model's tensor table.
     pub model: ModelSpec,
-    /// Its kernels.
+    /// Its kernels; none where the engine shows whole passes only.
     pub rows: Vec<Row>,
+    /// The operations of the observed pass, of an engine that shows whole passes only.
+    pub whole: Vec<OpCost>,
 }
 
 impl Case {
     /// What is held out together in cross-validation: a model, or all mini-models of one shape.
     pub fn group(&self) -> &str {
         if self.is_mini() { &self.model.family } else { &self.model.name }
+    }
+
+    /// Whether every operation that a fit would learn from is allowed.
+    pub fn is_all(&self, keep: &dyn Fn(&OpCost) -> bool) -> bool {
+        self.rows.iter().map(|row| &row.cost).chain(&self.whole).all(keep)
     }
 
     /// Whether the model is a synthetic one of a calibration's design.
@@ -67,7 +74,11 @@ pub(crate) fn cases(observations: Vec<Observation>, engine: &EngineProfile) -> V
                     rows.extend(row(&op, seconds));
                 }
             }
-            Case { observation, model, rows }
+            let whole = match engine.engine {
+                Engine::Candle => Vec::new(),
+                Engine::LlamaCpp => pass_cost(&model, engine, observation.pass).ops,
+            };
+            Case { observation, model, rows, whole }
         })
         .collect()
 }

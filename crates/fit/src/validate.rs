@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use foretoken_cost::EngineProfile;
+use foretoken_cost::{EngineProfile, OpCost};
 use foretoken_observe::observations;
 use foretoken_predict::Predictor;
 use foretoken_spec::{
@@ -12,9 +12,11 @@ use foretoken_spec::{
 use foretoken_stats::{ErrorInput, summarise};
 
 use crate::baselines::Baselines;
-use crate::calibrate::{FitInput, ceilings, empty, fit_cases, require_known_engine, setup};
+use crate::calibrate::{
+    FitInput, ceilings, empty, fit_cases, profile_of, require_known_engine, setup,
+};
 use crate::judged::{Judged, kernels, metric_errors, peak_memory, reason, requests};
-use crate::rows::{Case, Row, cases};
+use crate::rows::{Case, cases};
 use crate::{FitError, INTERVAL_LEVEL};
 
 /// Holds out each group of each kind in turn, refits without it, and predicts it.
@@ -81,7 +83,11 @@ pub fn validate(
         device: by_setup.keys().cloned().collect::<Vec<_>>().join("; "),
         groups,
         metrics,
+        engines: Vec::new(),
+        devices: Vec::new(),
+        undated: Vec::new(),
         cases: found,
+        left_out: Vec::new(),
         warnings,
     })
 }
@@ -103,7 +109,7 @@ struct Bench {
 impl Bench {
     fn new(lines: &[Measurement], tool: &ToolInfo) -> Self {
         let first = &lines[0];
-        let engine = EngineProfile::candle(&first.device);
+        let engine = profile_of(first);
         let cases = cases(observations(lines), &engine);
         let header = empty(first, FitInput::unsaved(tool.clone()), ceilings(lines, &cases));
         Self { cases, engine, header }
@@ -177,14 +183,14 @@ impl Bench {
             HoldOut::Quant => unseen_types(&test, &rest),
             _ => BTreeSet::new(),
         };
-        let is_seen = |row: &Row| !is_of_types(row, &types);
+        let is_seen = |op: &OpCost| !is_of_types(op, &types);
         let mut calibration = self.header.clone();
         fit_cases(&mut calibration, &rest, &is_seen)?;
         let predictor = Predictor::new(&calibration)?;
         // Mini-models would only mislead the naive methods: they learn from whole models.
         let train: Vec<&Case> = rest
             .iter()
-            .filter(|case| case.rows.iter().all(is_seen) && self.is_tested(case))
+            .filter(|case| case.is_all(&is_seen) && self.is_tested(case))
             .copied()
             .collect();
         let baselines = Baselines::new(&self.engine, self.header.ceilings, &train);
@@ -206,13 +212,13 @@ impl Bench {
     }
 }
 
-/// Whether a row belongs to one of the held-out tensor types; all floating-point types share a
+/// Whether an operation belongs to one of the held-out tensor types; all floating-point types share a
 /// kernel, and what runs between such kernels goes with them.
-fn is_of_types(row: &Row, types: &BTreeSet<TensorType>) -> bool {
+fn is_of_types(op: &OpCost, types: &BTreeSet<TensorType>) -> bool {
     let float = types.iter().any(|t| t.is_float());
-    match row.cost.class.matmul {
+    match op.class.matmul {
         Some((t, _)) => types.contains(&t) || (float && t.is_float()),
-        None => float && row.cost.class.beside_gemm,
+        None => float && op.class.beside_gemm,
     }
 }
 
@@ -231,6 +237,8 @@ fn predict_case(
         group: None,
         held_out: group.to_owned(),
         rows: 0,
+        engine: None,
+        threads: None,
         model: case.model.name.clone(),
         quant: case.model.quant.clone(),
         phase: observed.phase,
@@ -239,6 +247,7 @@ fn predict_case(
         loads: observed.load_medians.len() as u32,
         observed_ms: 1e3 * observed.seconds,
         predicted_ms: 1e3 * predicted.seconds,
+        spec_only_ms: None,
         lower_ms: 1e3 * interval.lower,
         upper_ms: 1e3 * interval.upper,
         error: predicted.seconds / observed.seconds - 1.0,
@@ -322,11 +331,16 @@ fn group_error(
     Some(GroupError {
         hold_out,
         group,
+        kind: None,
+        backend: None,
+        engine: None,
         rows: 0,
         phase,
         n: summary.n as u32,
         devices: None,
         mdape: summary.mdape,
+        mdape_interval: None,
+        mdape_spec_only: None,
         mdape_by_device: None,
         mape: summary.mape,
         p90_ape: summary.p90_ape,
@@ -337,6 +351,7 @@ fn group_error(
         interval_level: INTERVAL_LEVEL,
         interval_half_width: foretoken_stats::median(&half_widths).unwrap_or(0.0),
         noise_floor: foretoken_stats::median(&noise),
+        between_posters: None,
         baselines: baseline_errors(&of_group),
     })
 }

@@ -23,8 +23,8 @@ pub use plot::PlotError;
 
 use document::{Document, Section};
 use sections::{
-    coverage, data, design, drift, errors, headline, machine, made_of, metrics, proof, residuals,
-    roofline, scatter, terms, worst,
+    coverage, data, design, devices, drift, errors, headline, machine, made_of, metrics, proof,
+    residuals, roofline, scatter, terms, worst,
 };
 
 /// The page of a validation over the measurements that it judged.
@@ -37,7 +37,43 @@ pub fn validation_page(
     version: &str,
 ) -> Result<String, PlotError> {
     let section = |id, title, body| Section { id, title, body };
-    let sections = vec![
+    let (of_devices, rest) = devices::split(report);
+    let has_devices = !of_devices.groups.is_empty();
+    // Held-out devices alone need nothing of this machine.
+    let has_rest = !has_devices || !rest.groups.is_empty();
+    let (mut subjects, mut head, mut sections) = (Vec::new(), String::new(), Vec::new());
+    if has_rest {
+        subjects.push(title(measurements, &report.device));
+        head += &headline::html(&headline::of_validation(&rest));
+        sections.extend(own_sections(&rest, measurements)?);
+    }
+    if has_devices {
+        subjects.push("devices that were never measured".into());
+        head += &headline::html(&devices::headline(&of_devices));
+        sections.extend(devices::sections(&of_devices)?);
+    }
+    let command = match has_rest {
+        true => "foretoken validate --report FILE",
+        false => "foretoken validate --hold-out device --report FILE",
+    };
+    let body = data::html(&report.data, &report.warnings, command);
+    sections.push(section("data", "Data and warnings", body));
+    Ok(document::html(&Document {
+        kind: "Validation",
+        title: format!("Predicting {}", words::list(&subjects)),
+        version: version.into(),
+        head,
+        sections,
+    }))
+}
+
+/// The sections about the measurements of one machine, or a few.
+fn own_sections(
+    report: &ValidationReport,
+    measurements: &[Measurement],
+) -> Result<Vec<Section>, PlotError> {
+    let section = |id, title, body| Section { id, title, body };
+    Ok(vec![
         section("machine", "Machine and protocol", machine::html(measurements)),
         section("drift", "Noise and drift", drift::html(measurements)?),
         section("scatter", "Predicted against observed", scatter::html(report)?),
@@ -46,19 +82,7 @@ pub fn validation_page(
         section("residuals", "Where the errors are", residuals::html(report)?),
         section("roofline", "Roofline", roofline::html(measurements, None)?),
         section("worst", "Worst cases", worst::html(report)),
-        section(
-            "data",
-            "Data and warnings",
-            data::html(&report.data, &report.warnings, "foretoken validate --report FILE"),
-        ),
-    ];
-    Ok(document::html(&Document {
-        kind: "Validation",
-        title: format!("Predicting {}", title(measurements, &report.device)),
-        version: version.into(),
-        head: headline::html(&headline::of_validation(report)),
-        sections,
-    }))
+    ])
 }
 
 /// The page of a calibration over the measurements that it was fitted to.
@@ -207,6 +231,58 @@ mod tests {
         ] {
             assert!(html.contains(title), "{title}");
         }
+    }
+
+    const DEVICE_SECTIONS: [&str; 7] = [
+        "held-out",
+        "by-kind",
+        "by-rows",
+        "device-scatter",
+        "device-coverage",
+        "worst-devices",
+        "left-out",
+    ];
+
+    #[test]
+    fn held_out_devices_have_a_page_of_their_own() {
+        let html = validation_page(&testing::devices(), &[], "0.1.0").unwrap();
+        require_well_formed(&html);
+        require_self_contained(&html);
+        for id in DEVICE_SECTIONS {
+            assert!(html.contains(&format!("<section id=\"{id}\"")), "{id}");
+        }
+        assert!(!html.contains("<section id=\"machine\""));
+        assert!(html.contains("Predicting devices that were never measured"));
+        let finding = "On 1 device that the model had never seen, the median error from the data \
+            sheet alone is 20 % in decode; with 3 measured rows of the device it is 5.0 % in decode.";
+        assert!(html.contains(finding), "{}", &html[8000..12000]);
+        // What the marks say stands in the tables too.
+        for words in ["gpu/cuda llama.cpp", "rtx-3090 (0.10)", "marked as broken", "(1.70×)"] {
+            assert!(html.contains(words), "{words}");
+        }
+    }
+
+    #[test]
+    fn devices_and_models_share_a_page() {
+        let mut report = testing::validation();
+        let of_devices = testing::devices();
+        report.groups.extend(of_devices.groups);
+        report.cases.extend(of_devices.cases);
+        report.engines = of_devices.engines;
+        report.devices = of_devices.devices;
+        report.left_out = of_devices.left_out;
+        let html = validation_page(&report, &[testing::measurement(0, 10.0)], "0.1.0").unwrap();
+        require_well_formed(&html);
+        require_self_contained(&html);
+        for id in DEVICE_SECTIONS.into_iter().chain(["machine", "scatter", "worst", "data"]) {
+            assert!(html.contains(&format!("<section id=\"{id}\"")), "{id}");
+        }
+        assert!(html.contains("the median error is 5.0 % in decode"));
+        assert!(html.contains("from the data sheet alone is 20 % in decode"));
+        // Held-out devices do not count among the models.
+        let matrix =
+            html.split("id=\"errors\"").nth(1).unwrap().split("</section>").next().unwrap();
+        assert!(!matrix.contains("gpu/cuda"), "{matrix}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub(crate) mod coverage;
 pub(crate) mod data;
 pub(crate) mod design;
+pub(crate) mod devices;
 pub(crate) mod drift;
 pub(crate) mod errors;
 pub(crate) mod headline;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use foretoken_spec::{
-    CalibrateReport, Calibration, HoldOut, Measurement, Phase, ValidationCase, ValidationReport,
+    CalibrateReport, Calibration, DeviceError, HoldOut, Measurement, Phase, ValidationCase,
+    ValidationReport,
 };
 use serde_json::{Value, json};
 
@@ -76,6 +77,64 @@ pub(crate) fn validation() -> ValidationReport {
             metric(None, "peak_memory"),
         ],
         "cases": cases, "warnings": ["mind the gap"],
+    }))
+    .unwrap()
+}
+
+/// A device that is off by 40 %, for no reason that its data tell.
+pub(crate) fn device_error() -> DeviceError {
+    DeviceError {
+        device: "rtx-4090".into(),
+        kind: "gpu".into(),
+        backend: "cuda".into(),
+        engine: "llama.cpp".into(),
+        phase: Phase::Decode,
+        n: 9,
+        measured_rows: 12,
+        sources: 2,
+        mdape: 0.4,
+        bias: 0.1,
+        coverage: 0.9,
+        noise_floor: Some(0.01),
+        spread: None,
+        nearest: Some("rtx-3090".into()),
+        distance: Some(0.1),
+    }
+}
+
+/// Held-out cards in decode, from the data sheet alone and with three rows.
+pub(crate) fn devices() -> ValidationReport {
+    let of = |group: Value, engine: Value, rows: u32, mdape: f64| {
+        let mut error = self::group(HoldOut::Device, Phase::Decode);
+        error["group"] = group;
+        error["kind"] = json!("gpu");
+        error["backend"] = json!("cuda");
+        error["engine"] = engine;
+        error["rows"] = json!(rows);
+        error["mdape"] = json!(mdape);
+        error["devices"] = json!(2);
+        error
+    };
+    let cases = [0.2, -0.3, 0.6].map(|error| ValidationCase {
+        hold_out: HoldOut::Device,
+        group: Some("gpu/cuda".into()),
+        held_out: "rtx-4090".into(),
+        engine: Some("llama.cpp".into()),
+        ..case(error)
+    });
+    let spread = DeviceError { spread: Some(1.7), ..device_error() };
+    serde_json::from_value(json!({
+        "schema_version": 1, "data": ["public.csv"], "device": "2 machines, each left out",
+        "groups": [
+            of(Value::Null, Value::Null, 0, 0.2), of(Value::Null, Value::Null, 3, 0.05),
+            of(json!("gpu/cuda"), Value::Null, 0, 0.2), of(json!("gpu/cuda"), Value::Null, 3, 0.05),
+        ],
+        "metrics": [],
+        "engines": [of(json!("gpu/cuda"), json!("llama.cpp"), 0, 0.2)],
+        "devices": [device_error(), spread],
+        "cases": cases,
+        "left_out": [{ "reason": "marked as broken", "rows": 7 }],
+        "warnings": ["no prediction for abacus"],
     }))
     .unwrap()
 }

@@ -5,6 +5,9 @@ use foretoken_spec::{SCHEMA_VERSION, SpeedPhase, SpeedRow};
 /// Tokens that one test can have: more than any context, and far below what overflows.
 const MOST_TOKENS: u32 = 1 << 28;
 
+/// Weights of the largest models are some 10¹² (1000 × 10⁹).
+const MOST_PARAMS_B: f64 = 1e5;
+
 /// Checks the values of a row against each other.
 ///
 /// # Errors
@@ -27,6 +30,12 @@ pub(crate) fn check_row(row: &SpeedRow) -> Result<(), String> {
     }
     above_zero("tokens_per_second", Some(row.tokens_per_second))?;
     above_zero("params_b", row.params_b)?;
+    if let Some(params) = row.params_b.filter(|params| *params > MOST_PARAMS_B) {
+        let in_units = params / 1e9;
+        return Err(format!(
+            "`params_b` is {params}, more weights than any model has; it is in 10⁹: write {in_units}"
+        ));
+    }
     above_zero("model_file_gib", row.model_file_gib)?;
     above_zero("resolution", row.resolution)?;
     if let Some(stddev) = row.stddev.filter(|v| !v.is_finite() || *v < 0.0) {
@@ -68,5 +77,30 @@ fn check_tokens(row: &SpeedRow) -> Result<(), String> {
             Err("`n_gen` is 0 in a decode row".to_owned())
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foretoken_spec::SpeedKey;
+
+    use super::*;
+
+    #[test]
+    fn weights_that_are_not_in_billions_are_named() {
+        let key = SpeedKey {
+            runtime: "llama.cpp",
+            device_id: "d",
+            backend: "cpu",
+            model: "m",
+            quant: "Q4_0",
+        };
+        let row = |params| SpeedRow {
+            params_b: Some(params),
+            ..SpeedRow::new(key, SpeedPhase::Decode, 9.0)
+        };
+        assert_eq!(check_row(&row(1.24)), Ok(()));
+        let error = check_row(&row(1_240_000_000.0)).unwrap_err();
+        assert!(error.contains("10⁹: write 1.24"), "{error}");
     }
 }

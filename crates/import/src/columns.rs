@@ -54,7 +54,9 @@ const SEPARATOR: char = ';';
 /// # Errors
 /// A header that lacks a column that every row needs, or has one twice.
 pub fn read_csv(text: &str, origin: &Origin) -> Result<Speeds, ImportError> {
+    let header = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let mut reader = csv::ReaderBuilder::new()
+        .delimiter(delimiter(header) as u8)
         .has_headers(false)
         .flexible(true)
         .trim(csv::Trim::All)
@@ -83,8 +85,14 @@ pub fn read_csv(text: &str, origin: &Origin) -> Result<Speeds, ImportError> {
 
 /// Whether this line is a header of [`read_csv`].
 pub(crate) fn is_header(line: &str) -> bool {
-    let has = |name: &str| line.split(',').any(|cell| cell.trim().trim_matches('"') == name);
+    let cells = || line.trim_start_matches('\u{feff}').split(delimiter(line));
+    let has = |name: &str| cells().any(|cell| cell.trim().trim_matches('"') == name);
     has("tokens_per_second") && has("phase")
+}
+
+/// What stands between the cells: spreadsheets of countries that write `17,1` take semicolons.
+fn delimiter(header: &str) -> char {
+    if header.matches(';').count() > header.matches(',').count() { ';' } else { ',' }
 }
 
 fn line_of(record: &csv::StringRecord) -> u32 {
@@ -210,7 +218,11 @@ impl<'a> Cells<'a> {
         let Some(text) = self.get(column) else { return Ok(None) };
         match text.parse() {
             Ok(value) => Ok(Some(value)),
-            Err(_) => Err(format!("`{column}` is `{}`, no number that fits", text.escape_debug())),
+            Err(_) => Err(format!(
+                "`{column}` is `{}`, no number that fits{}",
+                text.escape_debug(),
+                if text.contains(',') { "; write it with a point" } else { "" }
+            )),
         }
     }
 

@@ -121,7 +121,8 @@ prop_compose! {
         row.n_gen = lengths[1].filter(|_| phase == SpeedPhase::Decode);
         row.n_depth = lengths[2];
         row.threads = lengths[3];
-        row.params_b = numbers[0];
+        // Weights in 10⁹: 10⁹ of them would be refused as a wrong unit.
+        row.params_b = numbers[0].map(|n| n / 1e5);
         row.model_file_gib = numbers[1];
         row.stddev = numbers[2];
         row.flags = flags;

@@ -27,6 +27,7 @@ impl Integral {
     pub(crate) fn add(&mut self, reading: Reading) {
         let Some(last) = self.last.replace(reading) else { return };
         let gone = reading.at.saturating_duration_since(last.at);
+        self.lost += reading.lost.saturating_sub(last.lost).min(gone);
         match (last.value, reading.value) {
             (Value::Watts(before), Value::Watts(now)) if gone <= LONGEST_GAP => {
                 self.joules += 0.5 * (before + now) * gone.as_secs_f64();
@@ -48,7 +49,8 @@ mod tests {
         let begin = Instant::now();
         let mut integral = Integral::default();
         for (ms, value) in readings {
-            integral.add(Reading { at: begin + Duration::from_millis(*ms), value: *value });
+            let at = begin + Duration::from_millis(*ms);
+            integral.add(Reading { at, value: *value, lost: Duration::ZERO });
         }
         integral
     }
@@ -70,6 +72,21 @@ mod tests {
         let silent = of(&[(0, Watts(10.0)), (2000, Watts(10.0)), (2100, Watts(10.0))]);
         assert!((silent.joules - 1.0).abs() < 1e-12);
         assert_eq!(silent.lost, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn what_the_meter_itself_missed_is_lost() {
+        let begin = Instant::now();
+        let mut integral = Integral::default();
+        for (ms, joules, lost_ms) in [(0, 0.0, 100), (1000, 9.0, 100), (2000, 18.0, 200)] {
+            integral.add(Reading {
+                at: begin + Duration::from_millis(ms),
+                value: Value::Joules(joules),
+                lost: Duration::from_millis(lost_ms),
+            });
+        }
+        // The first 100 ms were before the first reading.
+        assert_eq!((integral.joules, integral.lost), (18.0, Duration::from_millis(100)));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 /// Length of a block.
-#[cfg(any(target_os = "macos", test))]
+#[cfg_attr(not(any(target_os = "macos", test)), allow(dead_code, reason = "for macOS"))]
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Adds the blocks of the program's output up.
@@ -19,14 +19,21 @@ pub(crate) struct Blocks {
     pub(crate) joules: f64,
     /// Blocks with a power.
     pub(crate) n_blocks: u64,
+    /// Length of the blocks without a power that could be read.
+    pub(crate) lost: Duration,
 }
 
 #[cfg_attr(not(any(target_os = "macos", test)), allow(dead_code, reason = "for macOS"))]
 impl Blocks {
     /// Takes the next line of the output.
     pub(crate) fn line(&mut self, line: &str) {
-        if let Some(elapsed) = elapsed_of(line) {
-            self.elapsed = Some(elapsed);
+        if line.trim().starts_with(HEADING) {
+            // The block before never told its power.
+            self.lost += self.elapsed.take().unwrap_or_default();
+            self.elapsed = elapsed_of(line);
+            if self.elapsed.is_none() {
+                self.lost += INTERVAL;
+            }
         } else if let Some(watts) = watts_of(line)
             && let Some(elapsed) = self.elapsed.take()
         {
@@ -36,9 +43,12 @@ impl Blocks {
     }
 }
 
+/// What the first line of a block begins with.
+const HEADING: &str = "*** Sampled system activity";
+
 /// `*** Sampled system activity (Sat Nov 21 10:00:00 2026 +0000) (103.21ms elapsed) ***`
 fn elapsed_of(line: &str) -> Option<Duration> {
-    let rest = line.trim().strip_prefix("*** Sampled system activity")?;
+    let rest = line.trim().strip_prefix(HEADING)?;
     let number = rest.split('(').next_back()?.split("ms elapsed").next()?;
     let milliseconds: f64 = number.trim().parse().ok()?;
     Duration::try_from_secs_f64(milliseconds * 1e-3).ok()
@@ -144,7 +154,7 @@ mod running {
             if at.elapsed() > PATIENCE {
                 return Err(MeterError::Powermetrics("it has ended".to_owned()));
             }
-            Ok(Reading { at, value: Value::Joules(blocks.joules) })
+            Ok(Reading { at, value: Value::Joules(blocks.joules), lost: blocks.lost })
         }
     }
 
@@ -186,7 +196,23 @@ mod tests {
     fn what_is_not_understood_counts_nothing() {
         let text = "*** Sampled system activity (no time) ***\nCombined Power: much\n\
                     Combined Power (CPU + GPU + ANE): -3 mW\nCombined Power (CPU + GPU + ANE): 5 mW\n";
-        assert_eq!(read(text), Blocks::default());
+        assert_eq!(read(text), Blocks { lost: INTERVAL, ..Blocks::default() });
+    }
+
+    #[test]
+    fn a_block_without_a_power_is_lost() {
+        let heading =
+            |ms: u32| format!("*** Sampled system activity (Sat) ({ms}.00ms elapsed) ***");
+        let power = "Combined Power (CPU + GPU + ANE): 4000 mW";
+        let garbled = "Combined Power (CPU + GPU + ANE): 4W000";
+        let text = [&heading(100), power, &heading(110), garbled, &heading(120), power].join("\n");
+        let blocks = read(&text);
+        // 4 W over 100 and 120 ms; not over 110.
+        assert!((blocks.joules - 0.88).abs() < 1e-12);
+        assert_eq!((blocks.n_blocks, blocks.lost), (2, Duration::from_millis(110)));
+        // A heading whose length cannot be read does not lend the block the length of the last.
+        let broken = format!("{}\n*** Sampled system activity (x)\n{power}", heading(100));
+        assert_eq!((read(&broken).joules, read(&broken).lost), (0.0, INTERVAL * 2));
     }
 
     proptest::proptest! {

@@ -43,12 +43,14 @@ pub struct Reading {
     pub at: Instant,
     /// What it said.
     pub value: Value,
+    /// Time since the meter began of whose energy it said nothing that could be read.
+    pub lost: Duration,
 }
 
 impl Reading {
     /// Said now.
     pub(crate) fn now(value: Value) -> Self {
-        Self { at: Instant::now(), value }
+        Self { at: Instant::now(), value, lost: Duration::ZERO }
     }
 }
 

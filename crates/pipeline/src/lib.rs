@@ -1,20 +1,24 @@
 //! The main job: measure a designed set of mini-models, fit the cost model, predict a catalogue
 //! model that was not run, run it, and hold the two beside each other.
 //!
-//! Works on any [`Engine`](foretoken_runner::Engine): the tests drive it with a planted cost model
-//! on a fake clock.
+//! Works on any [`Engine`](foretoken_runner::Engine), or through a benchmark program of the engine's
+//! own ([`Bencher`]): the tests drive both with a planted cost model, the former on a fake clock.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod bench;
+mod bench_design;
 mod design;
 mod expect;
 mod proof;
 #[cfg(test)]
 mod tests;
 
+pub use bench::{BenchFailure, BenchLoad, Bencher, FileBencher, run_bench_load};
+pub use bench_design::{measure_bench_design, run_bench_proof};
 pub use design::{DesignSettings, DesignSummary, default_schemes, design_loads, measure_design};
 pub use expect::ExpectedTimes;
-pub use proof::{ProofPlan, ProofSettings, choose_proof, run_proof};
+pub use proof::{ProofPlan, ProofSettings, ProofTiming, choose_proof, run_proof};
 
 /// Where measurements go and who is told about them.
 pub trait Keeper {

@@ -7,7 +7,8 @@ use foretoken_observe::observations;
 use foretoken_predict::{PredictError, Predictor};
 use foretoken_runner::{Engine, LoadPlan, RunError, SessionPlan, WorkloadPlan, run_session};
 use foretoken_spec::{
-    Calibration, Measurement, ModelSpec, Phase, Proof, ProofCase, QuantScheme, ToolInfo, Workload,
+    Calibration, Measurement, ModelSpec, Phase, Proof, ProofCase, QuantScheme, Tier, ToolInfo,
+    Workload,
 };
 
 use crate::Keeper;
@@ -32,8 +33,6 @@ const EFFORTS: &[Effort] = &[
 const GENERATED: u32 = 16;
 /// Timed decode steps of each workload.
 const DECODE_STEPS: u32 = 12;
-/// Passes of each prompt: one timed, about one to warm up.
-const PREFILL_PASSES: f64 = 2.2;
 
 /// What the proof may use.
 #[derive(Debug, Clone)]
@@ -48,6 +47,28 @@ pub struct ProofSettings {
     pub session: String,
     /// Who measures.
     pub tool: ToolInfo,
+    /// How the engine's passes are timed.
+    pub timing: ProofTiming,
+}
+
+/// What a workload of a proof costs beside its timed passes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ProofTiming {
+    /// Passes of each prompt.
+    pub prefill_passes: f64,
+    /// Whether steps can start behind the prompt; else they start at an empty cache.
+    pub steps_behind_prompt: bool,
+}
+
+impl ProofTiming {
+    /// In this process: one timed, about one to warm up; the cache is there for the steps.
+    pub const IN_PROCESS: Self = Self { prefill_passes: 2.2, steps_behind_prompt: true };
+
+    /// By llama-bench: one to warm up and one timed; as many to fill the cache for the steps.
+    pub fn of_bench(has_depth: bool) -> Self {
+        let prefill_passes = if has_depth { 4.2 } else { 2.2 };
+        Self { prefill_passes, steps_behind_prompt: has_depth }
+    }
 }
 
 /// A model with its predictions, made before it is run.
@@ -77,24 +98,44 @@ pub fn choose_proof(
     } else {
         settings.schemes.first().copied().unwrap_or(QuantScheme::Q4_K_M)
     };
+    // A proof on kernels that were measured says more than one on larger efforts that borrows.
+    for may_borrow in [false, true] {
+        let plan = choose(&predictor, settings, scheme, may_borrow);
+        if plan.is_some() {
+            return Ok(plan);
+        }
+    }
+    Ok(None)
+}
+
+/// The first candidate that fits, with or without kernels that stand in for others.
+fn choose(
+    predictor: &Predictor<'_>,
+    settings: &ProofSettings,
+    scheme: QuantScheme,
+    may_borrow: bool,
+) -> Option<ProofPlan> {
     for Effort { loads, prompts } in EFFORTS {
         for id in CANDIDATES {
             let Ok(preset) = foretoken_catalog::find(id) else { continue };
             let plan = ProofPlan {
                 model: preset.spec(scheme),
                 loads: *loads,
-                workloads: prompts.map(workload).to_vec(),
+                workloads: workloads(*prompts, settings.timing),
                 cases: Vec::new(),
             };
-            let Ok(plan) = with_predictions(plan, &predictor) else { continue };
-            let memory = memory(&plan, &predictor);
+            let Ok((plan, tier)) = with_predictions(plan, predictor) else { continue };
+            if !may_borrow && tier > Tier::SameQuantization {
+                continue;
+            }
+            let memory = memory(&plan, predictor);
             let fits = settings.available_bytes.is_none_or(|available| memory < available);
-            if fits && seconds(&plan, memory) <= settings.limit.as_secs_f64() {
-                return Ok(Some(plan));
+            if fits && seconds(&plan, memory, settings.timing) <= settings.limit.as_secs_f64() {
+                return Some(plan);
             }
         }
     }
-    Ok(None)
+    None
 }
 
 /// Memory of the largest workload of a proof.
@@ -104,9 +145,9 @@ fn memory(plan: &ProofPlan, predictor: &Predictor<'_>) -> u64 {
 }
 
 /// Expected wall time of a proof.
-fn seconds(plan: &ProofPlan, memory: u64) -> f64 {
+fn seconds(plan: &ProofPlan, memory: u64, timing: ProofTiming) -> f64 {
     let passes = plan.cases.iter().map(|case| match case.phase {
-        Phase::Prefill => PREFILL_PASSES * case.predicted_ms * 1e-3,
+        Phase::Prefill => timing.prefill_passes * case.predicted_ms * 1e-3,
         Phase::Decode => f64::from(DECODE_STEPS + 4) * case.predicted_ms * 1e-3,
     });
     f64::from(plan.loads) * (passes.sum::<f64>() + memory as f64 / LOAD_BYTES_PER_SECOND)
@@ -149,17 +190,26 @@ pub fn run_proof(
     Ok(beside(plan, &observer.kept))
 }
 
-fn workload(prompt_tokens: u32) -> Workload {
-    Workload { prompt_tokens, generated_tokens: GENERATED, depth: 0 }
+fn workloads(prompts: [u32; 2], timing: ProofTiming) -> Vec<Workload> {
+    let of =
+        |prompt_tokens, generated_tokens| Workload { prompt_tokens, generated_tokens, depth: 0 };
+    if timing.steps_behind_prompt {
+        return prompts.map(|prompt| of(prompt, GENERATED)).to_vec();
+    }
+    prompts.map(|prompt| of(prompt, 0)).into_iter().chain([of(0, GENERATED)]).collect()
 }
 
+/// Fills in the predictions; also the worst basis of any of them.
 fn with_predictions(
     mut plan: ProofPlan,
     predictor: &Predictor<'_>,
-) -> Result<ProofPlan, PredictError> {
+) -> Result<(ProofPlan, Tier), PredictError> {
+    let mut worst = Tier::SameConfiguration;
     for workload in &plan.workloads {
         for pass in [workload.prefill(), workload.decode_midpoint()].into_iter().flatten() {
-            let interval = predictor.pass(&plan.model, pass)?.estimate;
+            let predicted = predictor.pass(&plan.model, pass)?;
+            worst = worst.max(predicted.tier);
+            let interval = predicted.estimate;
             plan.cases.push(ProofCase {
                 phase: pass.phase(),
                 prompt_tokens: workload.prompt_tokens,
@@ -172,10 +222,10 @@ fn with_predictions(
             });
         }
     }
-    Ok(plan)
+    Ok((plan, worst))
 }
 
-fn beside(plan: &ProofPlan, lines: &[Measurement]) -> Option<Proof> {
+pub(crate) fn beside(plan: &ProofPlan, lines: &[Measurement]) -> Option<Proof> {
     let observed = observations(lines);
     let cases: Vec<ProofCase> = plan
         .cases

@@ -129,6 +129,7 @@ fn a_planted_cost_model_predicts_an_unseen_model_to_a_thousandth() {
         schemes: default_schemes(),
         session: "p".into(),
         tool: tool(),
+        timing: crate::ProofTiming::IN_PROCESS,
     };
     let plan = choose_proof(&calibration, &settings).unwrap().unwrap();
     assert_eq!(plan.model.name, "tinyllama-1.1b");

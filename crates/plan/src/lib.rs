@@ -21,8 +21,10 @@
 mod choose;
 mod information;
 mod minis;
+mod single;
 mod targets;
 
 pub use choose::{Candidate, Choice, Design, State};
 pub use minis::{MiniPlan, mini_models};
+pub use single::single_type_minis;
 pub use targets::{TargetPass, targets};

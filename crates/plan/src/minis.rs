@@ -61,7 +61,7 @@ const FLOAT_SHAPES: &[&str] = &["768", "1344", "2560", "3328", "4608"];
 /// from memory as a real model does.
 const CACHES_STREAMED: u64 = 3;
 /// Assumed where the last-level cache is not known.
-const DEFAULT_CACHE_BYTES: u64 = 32 << 20;
+pub(crate) const DEFAULT_CACHE_BYTES: u64 = 32 << 20;
 /// A mini-model stays below this much memory, as the engine keeps it.
 const MOST_RESIDENT_BYTES: u64 = 3 << 30;
 /// Most layers of a mini-model.
@@ -131,7 +131,7 @@ const KINDS: &[Kind] = &[
 ];
 
 /// Base types of the schemes, and Q6_K, which every k-quant file has.
-fn wanted_types(schemes: &[QuantScheme]) -> Vec<TensorType> {
+pub(crate) fn wanted_types(schemes: &[QuantScheme]) -> Vec<TensorType> {
     let mut types = Vec::new();
     for &scheme in schemes {
         let base = mix::base_type(scheme);

@@ -123,6 +123,7 @@ pub fn predict(
             interval_groups: interval_groups(predictor, workload),
             extrapolation,
             nearest_devices: Vec::new(),
+            data_sheet: None,
         },
         baselines: BTreeMap::new(),
         verify: verify(model, workload, asked, calibration),
@@ -238,7 +239,11 @@ fn verify(
     ));
     match calibration.device.backend {
         Backend::Cpu => command.push_str(&format!(" --threads {}", calibration.threads)),
+        _ if calibration.engine.name != "candle" => {}
         backend => command.push_str(&format!(" --device {backend}")),
+    }
+    if calibration.engine.name != "candle" {
+        command.push_str(&format!(" --engine {}", calibration.engine.name));
     }
     command
 }

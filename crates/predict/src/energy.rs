@@ -72,6 +72,7 @@ pub(crate) fn request_energy(fit: &EnergyFit, work: &RequestWork) -> Option<Ener
         per_token: step.zip(work.decode).map(|(step, pass)| scaled(&step, 1.0 / pass.tokens)),
         with_idle: Some(with_idle),
         idle_w: Some(fit.idle_w),
+        idle_guessed: false,
         battery_share: None,
     })
 }
@@ -99,6 +100,7 @@ pub fn energy_from_power(idle_w: f64, load_w: f64, seconds: Estimate) -> Option<
         per_token: None,
         with_idle: Some(by(load_w - idle_w, idle_w)),
         idle_w: Some(idle_w),
+        idle_guessed: false,
         battery_share: None,
     })
 }
@@ -149,6 +151,7 @@ mod tests {
                 coefficient("bytes", 3e-10),
             ],
             n_observations: 9,
+            n_not_above_idle: 0,
             held_out_mdape: Some(0.05),
             half_width: 2f64.ln(),
             level: 0.9,

@@ -105,6 +105,7 @@ mod tests {
         LoadTerm {
             features,
             n_observations: 9,
+            n_not_above_zero: 0,
             held_out_mdape: None,
             half_width: 2f64.ln(),
             level: 0.9,

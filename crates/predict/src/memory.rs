@@ -30,6 +30,7 @@ pub fn memory(
         activation_bytes: parts.activations,
         peak_bytes,
         available_bytes: available,
+        available_is: None,
         fits: available.map(|available| peak_bytes <= available),
         verdict: available.map(|available| verdict(peak_bytes, available)),
         largest_context: available.map(|available| {

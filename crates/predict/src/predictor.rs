@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use foretoken_cost::{
-    AttentionForm, EngineProfile, Feature, KernelClass, OpCost, UnknownKvType, attention_cost,
-    batch_cost, sampling_cost,
+    AttentionForm, Engine, EngineProfile, Feature, KernelClass, OpCost, UnknownKvType,
+    attention_cost, batch_cost, sampling_cost,
 };
 use foretoken_spec::{Calibration, Estimate, ModelSpec, OpKind, Pass, Phase, Tier};
 
@@ -240,12 +240,18 @@ impl<'a> Predictor<'a> {
         }
     }
 
-    /// Time of softmax and sampling of one token.
+    /// Time of softmax and sampling of one token; nothing of an engine that was timed by a
+    /// program which draws none (llama-bench).
     ///
     /// # Errors
     /// [`PredictError::NoAnchor`] where the calibration lacks either.
     pub fn sampling(&self, model: &ModelSpec) -> Result<Vec<OpSeconds>, PredictError> {
-        self.time_ops(sampling_cost(model), &model.quant, 1.0)
+        let ops = sampling_cost(model);
+        let is_known = |op: &OpCost| self.terms.contains_key(&op.class);
+        if self.engine.engine == Engine::LlamaCpp && !ops.iter().any(is_known) {
+            return Ok(Vec::new());
+        }
+        self.time_ops(ops, &model.quant, 1.0)
     }
 
     /// The interval around a pass of this time: how far it lies outside what was measured

@@ -52,6 +52,7 @@ pub fn describe(
         device.sources.insert("mem_gb".into(), system("MemTotal, as it is sold"));
     }
     fill_measured(&mut device, &probed);
+    warnings.extend(known.and_then(|known| tiles_warning(known, machine)));
     let catalogue = known.map(|known| CatalogueMatch {
         id: known.id.clone(),
         name: known.name.clone(),
@@ -177,10 +178,14 @@ fn best(probed: &Probed) -> Best {
 /// Figures that no data sheet gives, by what was measured.
 fn fill_measured(device: &mut DeviceSpec, probed: &Probed) {
     let best = best(probed);
+    let is_busy = probed.contention.is_some_and(|contention| contention.is_busy);
     let measured = |source: String| FigureSource {
         basis: FigureBasis::Measured,
-        confidence: Confidence::Medium,
-        source,
+        confidence: if is_busy { Confidence::Low } else { Confidence::Medium },
+        source: match is_busy {
+            true => format!("{source}; while the machine was busy, so that it is too little"),
+            false => source,
+        },
     };
     if let (None, Some((gbps, threads))) = (device.mem_bandwidth_gbps, best.dram_gbps) {
         device.mem_bandwidth_gbps = Some(derive::rounded(gbps));
@@ -206,6 +211,20 @@ fn fill_measured(device: &mut DeviceSpec, probed: &Probed) {
     }
 }
 
+/// Whether a data sheet's int8 peak is that of tiles (AMX), which no loop of the probe runs.
+fn has_tiles(device: &DeviceSpec) -> bool {
+    device.isa.iter().flat_map(|isa| isa.split_whitespace()).any(|word| word == "amx")
+}
+
+fn tiles_warning(known: &DeviceSpec, machine: &DetectedMachine) -> Option<String> {
+    let is_x86 = machine.arch == "x86_64";
+    (is_x86 && has_tiles(known)).then(|| {
+        "int8 is not compared: the catalogue's peak is that of tiles (AMX), and vectors alone were \
+         measured"
+            .to_owned()
+    })
+}
+
 /// Every figure that the catalogue's entry and the findings both have.
 fn differences(known: &DeviceSpec, found: &DeviceSpec, probed: &Probed) -> Vec<FigureDifference> {
     let best = best(probed);
@@ -226,7 +245,8 @@ fn differences(known: &DeviceSpec, found: &DeviceSpec, probed: &Probed) -> Vec<F
         ("mem_bandwidth_gbps", known.mem_bandwidth_gbps, best.dram_gbps.map(|b| b.0), measured),
         ("peak_fp32_tflops", peaks.fp32, best.fp32, measured),
         ("peak_fp16_tflops", peaks.fp16, best.fp16, measured),
-        ("peak_int8_tops", peaks.int8, best.int8, measured),
+        // Vectors are measured, tiles are not.
+        ("peak_int8_tops", peaks.int8.filter(|_| !has_tiles(known)), best.int8, measured),
         (
             "storage_bandwidth_mbps",
             known.storage_bandwidth_mbps,

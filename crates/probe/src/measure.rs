@@ -2,13 +2,18 @@
 
 mod arithmetic;
 mod bandwidth;
+mod contention;
 mod overhead;
+mod rounds;
 mod storage;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use foretoken_spec::{DetectedMachine, Probed};
+
+use self::contention::{Ticks, contention};
+use crate::detect::Tree;
 
 /// What to measure, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +38,8 @@ impl MeasurePlan {
             point: Duration::from_millis(60),
             storage: Some(PathBuf::from(".")),
             storage_bytes: 256 << 20,
-            memory_bytes: 1 << 30,
+            // The caller knows what of it is free.
+            memory_bytes: machine.memory_bytes.map_or(1 << 30, |bytes| bytes / 4),
         }
     }
 
@@ -85,10 +91,15 @@ pub fn measure(
     let start = Instant::now();
     let mut warnings = Vec::new();
     let counts = plan.thread_counts(machine.physical_cores);
+    let root = Tree::at(Path::new("/"));
+    let before = Ticks::now(&root);
     begin(Stage::Bandwidth);
     let bandwidth = bandwidth::measure(machine, plan, &counts);
     begin(Stage::Arithmetic);
-    let arithmetic = arithmetic::measure(plan, &counts);
+    let arithmetic = arithmetic::measure(plan, machine.physical_cores);
+    let contention = contention(machine, before, Ticks::now(&root), &arithmetic);
+    warnings.extend(contention::warning(&contention));
+    warnings.extend(bandwidth::warning(machine, plan));
     begin(Stage::Overhead);
     let overhead = overhead::measure(plan.threads);
     let storage = plan.storage.as_ref().and_then(|folder| {
@@ -110,7 +121,8 @@ pub fn measure(
         );
     }
     let seconds = start.elapsed().as_secs_f64();
-    (Probed { seconds, bandwidth, arithmetic, overhead, storage }, warnings)
+    let contention = Some(contention);
+    (Probed { seconds, bandwidth, arithmetic, overhead, storage, contention }, warnings)
 }
 
 /// A rate as it is written: 4 significant digits.
@@ -160,7 +172,10 @@ mod tests {
         plan.storage = Some("/absent/folder".into());
         let (probed, warnings) = measure(&machine, &plan, |_| {});
         assert_eq!(probed.storage, None);
-        assert!(warnings[0].contains("/absent/folder"), "{warnings:?}");
+        // Others may be busy, and little memory is read here.
+        let of_storage = warnings.iter().find(|warning| warning.contains("storage"));
+        assert!(of_storage.unwrap().contains("/absent/folder"), "{warnings:?}");
+        assert!(probed.contention.is_some());
     }
 
     #[test]

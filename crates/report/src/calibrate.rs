@@ -113,8 +113,17 @@ fn fit_sheet(report: &CalibrateReport) -> Sheet {
         title,
         &["kernel class", "feature", ">coefficient", ">± std. error", ">n", ">residual"],
     );
+    let shared = shared(&report.fit.forms);
+    for (regime, feature, n) in &shared {
+        let class = format!("{n} classes of {regime}");
+        let (value, error) = (natural(feature), std_error(feature));
+        sheet.row([class, feature.feature.clone(), value, error, String::new(), String::new()]);
+    }
     for form in &report.fit.forms {
-        for (index, feature) in form.features.iter().enumerate() {
+        let is_shared = |f: &&FeatureCoefficient| {
+            shared.iter().any(|(regime, g, _)| *regime == regime_of(form) && is_same(f, g))
+        };
+        for (index, feature) in form.features.iter().filter(|f| !is_shared(f)).enumerate() {
             sheet.row(coefficient_row(form, feature, index == 0));
         }
     }
@@ -142,18 +151,50 @@ fn fit_sheet(report: &CalibrateReport) -> Sheet {
     sheet
 }
 
+fn std_error(feature: &FeatureCoefficient) -> String {
+    match feature.std_error {
+        Some(error) if feature.coefficient > 0.0 => units::percent(error / feature.coefficient),
+        _ => units::NONE.into(),
+    }
+}
+
+/// Classes from which on a coefficient that they share is shown once.
+const MANY_CLASSES: usize = 4;
+
+/// Coefficients that many classes of a regime have in common, with how many: an engine that shows
+/// whole passes only.
+fn shared(forms: &[TermFit]) -> Vec<(&str, &FeatureCoefficient, usize)> {
+    let mut found: Vec<(&str, &FeatureCoefficient, usize)> = Vec::new();
+    // Classes of an engine that shows its kernels have anchors, and nothing in common but zeros.
+    for form in forms.iter().filter(|form| form.anchors.is_empty()) {
+        for feature in &form.features {
+            let regime = regime_of(form);
+            match found.iter_mut().find(|(r, f, _)| *r == regime && is_same(f, feature)) {
+                Some((_, _, n)) => *n += 1,
+                None => found.push((regime, feature, 1)),
+            }
+        }
+    }
+    found.retain(|(_, _, n)| *n >= MANY_CLASSES);
+    found
+}
+
+fn regime_of(form: &TermFit) -> &str {
+    form.class.rsplit('.').next().unwrap_or_default()
+}
+
+fn is_same(a: &FeatureCoefficient, b: &FeatureCoefficient) -> bool {
+    (&a.feature, a.coefficient, a.std_error) == (&b.feature, b.coefficient, b.std_error)
+}
+
 /// One coefficient; the class and its residual stand on its first row only.
 fn coefficient_row(form: &TermFit, feature: &FeatureCoefficient, first: bool) -> [String; 6] {
     let once = |text: String| if first { text } else { String::new() };
-    let error = match feature.std_error {
-        Some(error) if feature.coefficient > 0.0 => units::percent(error / feature.coefficient),
-        _ => units::NONE.into(),
-    };
     [
         once(form.class.clone()),
         feature.feature.clone(),
         natural(feature),
-        error,
+        std_error(feature),
         once(form.n_observations.to_string()),
         once(units::percent(form.residual_mdape)),
     ]

@@ -101,6 +101,7 @@ fn identity(device: &DeviceSpec) -> Sheet {
         ("kind", format!("{}{class}", device.kind)),
         ("cores", device.cores.clone().unwrap_or_default()),
         ("ISA", device.isa.clone().unwrap_or_default()),
+        ("die", device.die.clone().unwrap_or_default()),
         ("memory", device.mem_type.clone().unwrap_or_default()),
         ("backends", backends.join(", ")),
         ("released", cell(device.release_year)),
@@ -224,7 +225,7 @@ fn modes(modes: &[PowerMode]) -> Sheet {
 }
 
 /// Columns of the CSV: those of the public lists, then ours. `--format json` has the sources too.
-const COLUMNS: [&str; 29] = [
+const COLUMNS: [&str; 30] = [
     "id",
     "name",
     "kind",
@@ -245,6 +246,7 @@ const COLUMNS: [&str; 29] = [
     "backends",
     "clusters",
     "gpu",
+    "die",
     "mem_rate_mtps",
     "mem_bus_bits",
     "l2_kb",

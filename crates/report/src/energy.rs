@@ -61,7 +61,7 @@ pub(crate) fn energy_warning(lines: &[&Measurement]) -> Option<String> {
         return Some("the idle power could not be measured, so energy is not reported".to_owned());
     }
     let spans = [sample.prefill, sample.decode].into_iter().flatten();
-    let (short, long): (Vec<_>, Vec<_>) = spans.partition(|span| span.ns < sample.shortest_span_ns);
+    let (long, short): (Vec<_>, Vec<_>) = spans.partition(|s| sample.resolved(Some(*s)).is_some());
     let idle_w = sample.idle_w.unwrap_or_default();
     if long.iter().any(|span| span.above_idle(idle_w).is_some_and(|joules| joules <= 0.0)) {
         return Some(
@@ -72,8 +72,8 @@ pub(crate) fn energy_warning(lines: &[&Measurement]) -> Option<String> {
     }
     (!short.is_empty()).then(|| {
         format!(
-            "passes together shorter than {} are too short for the meter `{}`: ask for longer \
-             prompts, more --gen",
+            "prompts, or steps together, shorter than {} are too short for the meter `{}`: ask for \
+             longer prompts, more --gen",
             units::duration_ms(sample.shortest_span_ns as f64 * 1e-6),
             sample.source
         )
@@ -117,8 +117,15 @@ pub(crate) fn energy_note(fit: &EnergyFit) -> String {
         let found = fit.features.iter().find(|feature| feature.feature == name);
         units::or_none(found, |f| units::significant(f.coefficient * scale, 3))
     };
+    let dropped = match fit.n_not_above_idle {
+        0 => String::new(),
+        n => format!(
+            "; left out, so that it may be too much: {} not above idle",
+            units::plural(n, "span")
+        ),
+    };
     format!(
-        "energy ({}: {}): idle {} W; above it {} W, {} pJ/flop, {} pJ/byte; {}.",
+        "energy ({}: {}): idle {} W; above it {} W, {} pJ/flop, {} pJ/byte; {}{dropped}.",
         fit.source,
         fit.meter,
         units::significant(fit.idle_w, 3),
@@ -135,6 +142,10 @@ pub(crate) fn loading_note(fit: &LoadFit) -> String {
     if let Some(first) = &fit.first_pass {
         let error = held_out(first.held_out_mdape, first.n_groups);
         note.push_str(&format!("; what the first pass adds: {error}"));
+        if first.n_not_above_zero > 0 {
+            let dropped = units::plural(first.n_not_above_zero, "load");
+            note.push_str(&format!(" (without {dropped} where it added nothing)"));
+        }
     }
     if let Some(rate) = fit.storage_bytes_per_second {
         note.push_str(&format!("; storage {}", units::bytes_per_second(rate)));
@@ -160,8 +171,9 @@ mod tests {
 
     /// A load of 1 s with 12 J, 2 prompts in 2 s with 40 J, 10 steps in 0.5 s with 9 J, 4 W idle.
     fn line() -> Measurement {
-        let span =
-            |joules, ms: u64, passes| Some(EnergySpan { joules, ns: ms * 1_000_000, passes });
+        let span = |joules, ms: u64, passes| {
+            Some(EnergySpan { joules, ns: ms * 1_000_000, passes, spans: 1 })
+        };
         let mut line = measurement(0, &[10.0]);
         line.energy = Some(EnergySample {
             source: "rapl".into(),

@@ -17,7 +17,10 @@ impl Report for Measured {
         if self.0.is_empty() {
             return vec![Sheet::new("nothing was measured", &[])];
         }
-        let mut sheets = vec![times(&self.0), phases(&self.0)];
+        let mut sheets = vec![times(&self.0)];
+        if self.0.iter().any(|report| report.phases.load.is_some()) {
+            sheets.push(phases(&self.0));
+        }
         sheets.extend(energy_sheet(&self.0, KEY, key));
         sheets
     }

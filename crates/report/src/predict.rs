@@ -1,10 +1,14 @@
 //! Predictions: a card for one, a comparison for several.
 
 use foretoken_spec::{
-    BaselineTimes, Bound, DeviceBackend, Estimate, MemoryPrediction, MemoryVerdict, NearestKernel,
-    OpPrediction, OpTerm, Phase, Prediction, Tier,
+    AvailableMemory, BaselineTimes, Bound, DeviceBackend, Estimate, MemoryPrediction,
+    MemoryVerdict, NearestKernel, OpPrediction, OpTerm, Phase, Prediction, Tier,
 };
 use serde::{Serialize, Serializer};
+
+mod comparison;
+
+use comparison::comparison;
 
 use crate::sheet::cell;
 use crate::{Records, Report, Sheet, units};
@@ -34,7 +38,7 @@ impl Report for Predictions {
     fn sheets(&self) -> Vec<Sheet> {
         let [one] = self.predictions.as_slice() else {
             let mut sheets: Vec<Sheet> = refusals(&self.predictions).into_iter().collect();
-            sheets.push(comparison(&self.predictions));
+            sheets.extend(comparison(&self.predictions));
             if self.explain {
                 let sheets_of = |p| [op_sheet(p, usize::MAX), term_sheet(p)];
                 sheets.extend(self.predictions.iter().flat_map(sheets_of));
@@ -152,7 +156,7 @@ fn record(p: &Prediction) -> Vec<String> {
 fn refusals(predictions: &[Prediction]) -> Option<Sheet> {
     let reasons = predictions.iter().filter_map(|p| Some((p, p.cannot_run.clone()?)));
     let mut sheet = Sheet::new("", &[]);
-    for (names, reason) in by_sentence(reasons) {
+    for (names, reason) in by_sentence(predictions, reasons) {
         let of = if predictions.len() > 1 { format!("{names}: ") } else { String::new() };
         sheet.note(format!("cannot run: {of}{reason}"));
     }
@@ -165,17 +169,33 @@ fn refusals(predictions: &[Prediction]) -> Option<Sheet> {
 
 /// Sentences, each once with the models that it is about.
 fn by_sentence<'a>(
+    predictions: &[Prediction],
     sentences: impl Iterator<Item = (&'a Prediction, String)>,
 ) -> Vec<(String, String)> {
+    let is_one_device = is_one_device(predictions);
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     for (p, sentence) in sentences {
-        let name = format!("{} {}", p.model.name, p.quant);
+        let name = name(p, is_one_device);
         match groups.iter_mut().find(|(known, _)| *known == sentence) {
+            Some((_, names)) if names.contains(&name) => {}
             Some((_, names)) => names.push(name),
             None => groups.push((sentence, vec![name])),
         }
     }
     groups.into_iter().map(|(sentence, names)| (listed(&names), sentence)).collect()
+}
+
+/// Whether all predictions are of one device.
+fn is_one_device(predictions: &[Prediction]) -> bool {
+    predictions.windows(2).all(|pair| pair[0].device == pair[1].device)
+}
+
+/// `tinyllama-1.1b Q4_0`, and on what where there are several devices.
+fn name(p: &Prediction, is_one_device: bool) -> String {
+    match is_one_device {
+        true => format!("{} {}", p.model.name, p.quant),
+        false => format!("{} {} on {}", p.model.name, p.quant, p.device.id),
+    }
 }
 
 /// The first few names, and how many more there are.
@@ -196,7 +216,7 @@ fn warnings(p: &Prediction) -> impl Iterator<Item = &String> {
 
 /// Whether nothing was run on the device itself.
 fn is_from_sheet(p: &Prediction) -> bool {
-    p.basis.tier >= Tier::SameDeviceClass
+    p.basis.tier >= Tier::MeasuredRows
 }
 
 /// `2 threads`, or the backend of a graphics processor.
@@ -253,7 +273,13 @@ fn card(p: &Prediction) -> Sheet {
         sheet.row([format!("energy ({})", energy.source), point, interval]);
         if let Some(idle_w) = energy.idle_w {
             let idle_w = units::significant(idle_w, 3);
-            sheet.note(format!("Energy is of the request, above the {idle_w} W of idling."));
+            sheet.note(match energy.idle_guessed {
+                true => format!(
+                    "Energy is of the request, above idling: {idle_w} W, guessed from devices of \
+                     its kind."
+                ),
+                false => format!("Energy is of the request, above the {idle_w} W of idling."),
+            });
         }
     }
     if let Some(level) = level(p) {
@@ -297,43 +323,59 @@ fn memory_sheet(p: &Prediction) -> Sheet {
     ] {
         sheet.row([part.to_owned(), units::bytes(bytes)]);
     }
-    match (memory.fits, memory.available_bytes) {
-        // It does not run, so nothing has to fit.
-        (Some(_), Some(free)) if p.cannot_run.is_some() => {
-            sheet.note(format!("{} are free.", units::bytes(free)));
-        }
-        (Some(true), Some(free)) => {
-            let how = match memory.verdict {
-                Some(MemoryVerdict::SwapRisk) => "Fits narrowly, at the risk of swapping",
-                _ => "Fits",
-            };
-            let context = memory.largest_context.map_or_else(String::new, |tokens| {
-                format!(", enough for a context of {tokens} tokens")
-            });
-            sheet.note(format!("{how}: {} are free{context}.", units::bytes(free)));
-        }
-        (Some(false), Some(free)) => {
-            let missing = memory.peak_bytes.saturating_sub(free);
-            sheet.note(format!(
-                "Does not fit: {} are free, {} are missing.",
-                units::bytes(free),
-                units::bytes(missing)
-            ));
-            let context = memory.largest_context.filter(|tokens| *tokens > 0);
-            if let Some(tokens) = context {
-                sheet.note(format!("A context of {tokens} tokens would fit."));
-            }
-            if !memory.fitting_quants.is_empty() {
-                sheet.note(format!("Would fit: {}.", listed(&memory.fitting_quants)));
-            }
-        }
-        _ => {}
-    }
+    room_notes(&mut sheet, p);
     if let Some((first, more)) = p.memory_notes.split_first() {
         sheet.note(format!("Stored: {}; {first}", units::bytes(p.model.weight_bytes)));
         more.iter().for_each(|sentence| sheet.note(sentence));
     }
     sheet
+}
+
+/// Whether the peak fits, into what, and what would.
+fn room_notes(sheet: &mut Sheet, p: &Prediction) {
+    let memory = &p.memory;
+    let (Some(fits), Some(available)) = (memory.fits, memory.available_bytes) else { return };
+    let room = room(p, available);
+    // It does not run, so nothing has to fit.
+    if p.cannot_run.is_some() {
+        sheet.note(format!("{room}."));
+        return;
+    }
+    if fits {
+        let how = match memory.verdict {
+            Some(MemoryVerdict::SwapRisk) => "Fits narrowly, at the risk of swapping",
+            _ => "Fits",
+        };
+        // None where the request alone is beyond the model's context, which a warning says.
+        let context = memory.largest_context.filter(|tokens| *tokens > 0);
+        let context = context.map_or_else(String::new, |tokens| {
+            format!(", enough for a context of {tokens} tokens")
+        });
+        sheet.note(format!("{how}: {room}{context}."));
+        return;
+    }
+    let missing = units::bytes(memory.peak_bytes.saturating_sub(available));
+    sheet.note(format!("Does not fit: {room}, {missing} are missing."));
+    if let Some(tokens) = memory.largest_context.filter(|tokens| *tokens > 0) {
+        sheet.note(format!("A context of {tokens} tokens would fit."));
+    }
+    if !memory.fitting_quants.is_empty() {
+        sheet.note(format!("Would fit: {}.", listed(&memory.fitting_quants)));
+    }
+}
+
+/// What there is to fit into. Of a device elsewhere only its whole memory is known.
+fn room(p: &Prediction, available: u64) -> String {
+    let bytes = units::bytes(available);
+    match (p.memory.available_is, p.device.backend) {
+        (Some(AvailableMemory::Installed), DeviceBackend::Cpu) => {
+            format!("the device has {bytes} of memory, nothing else counted")
+        }
+        (Some(AvailableMemory::Installed), _) => {
+            format!("the device has {bytes} of device memory, nothing else counted")
+        }
+        _ => format!("{bytes} are free"),
+    }
 }
 
 fn op_sheet(p: &Prediction, most: usize) -> Sheet {
@@ -427,6 +469,7 @@ fn nearest(kernel: &NearestKernel) -> String {
 fn basis_sheet(p: &Prediction) -> Sheet {
     let mut sheet = Sheet::new("", &[]);
     sheet.note(format!("basis: {}", basis(p)));
+    sheet.notes.extend(build(p));
     if !p.basis.nearest_devices.is_empty() {
         sheet.note(format!("most like it: {}", listed(&p.basis.nearest_devices)));
     }
@@ -450,10 +493,37 @@ fn basis_sheet(p: &Prediction) -> Sheet {
 fn basis(p: &Prediction) -> String {
     let tier = tier(p.basis.tier);
     match &p.basis.calibration {
-        Some(id) if is_from_sheet(p) => format!("{tier} · model of many devices {id}"),
+        Some(id) if is_from_sheet(p) => {
+            let rows = own_rows(p).map_or_else(String::new, |rows| format!(" ({rows})"));
+            format!("{tier}{rows} · model of many devices {id}")
+        }
         Some(id) => format!("{tier} · calibration {id}"),
         None => tier.to_owned(),
     }
+}
+
+/// Measured rows of the device itself: `2 given, 15 known`.
+fn own_rows(p: &Prediction) -> Option<String> {
+    let sheet = p.basis.data_sheet.as_ref()?;
+    let parts: Vec<String> = [(sheet.observed_rows, "given"), (sheet.known_rows, "known")]
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| format!("{n} {what}"))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Which build of the engine the times are of, where nothing was run.
+fn build(p: &Prediction) -> Option<String> {
+    let sheet = p.basis.data_sheet.as_ref()?;
+    let month = sheet.engine_date.as_ref()?;
+    let fused = match sheet.flash_attention {
+        Some(true) => ", flash attention on",
+        Some(false) => ", flash attention off",
+        None => "",
+    };
+    let how = if sheet.engine_date_assumed { " (assumed; --engine-date)" } else { "" };
+    Some(format!("times are of {} as it was in {month}{fused}{how}", p.device.engine))
 }
 
 /// `roofline: prefill 812 ms, decode 47.1 ms`.
@@ -463,111 +533,6 @@ fn naive((name, times): (&String, &BaselineTimes)) -> String {
         .filter_map(|(phase, ms)| Some(format!("{phase} {}", units::duration_ms(ms?))))
         .collect();
     format!("{name}: {}", times.join(", "))
-}
-
-fn comparison(predictions: &[Prediction]) -> Sheet {
-    let mut sheet = Sheet::new(
-        "",
-        &[
-            "model",
-            "quant",
-            "device",
-            ">prompt",
-            ">gen",
-            ">depth",
-            ">TTFT ms",
-            ">interval",
-            ">TPOT ms",
-            ">interval",
-            ">tok/s",
-            ">peak",
-            "fits",
-        ],
-    );
-    for p in predictions {
-        let point = |e: Option<Estimate>| units::or_none(e, |e| units::ms(e.point));
-        let interval = |e: Option<Estimate>| units::or_none(e, |e| units::interval_ms(&e));
-        let fits = match p.memory.verdict {
-            _ if p.cannot_run.is_some() => "cannot run",
-            Some(MemoryVerdict::Fits) => "yes",
-            Some(MemoryVerdict::SwapRisk) => "narrowly",
-            Some(MemoryVerdict::DoesNotFit) => "no",
-            None => units::NONE,
-        };
-        sheet.row([
-            p.model.name.clone(),
-            p.quant.clone(),
-            format!("{}, {}", p.device.id, runs_on(p)),
-            p.workload.prompt_tokens.to_string(),
-            p.workload.generated_tokens.to_string(),
-            p.workload.kv_len.to_string(),
-            point(p.ttft_ms),
-            interval(p.ttft_ms),
-            point(p.tpot_ms),
-            interval(p.tpot_ms),
-            units::or_none(tokens_per_second(p), |rate| units::significant(rate, 3)),
-            units::bytes(p.memory.peak_bytes),
-            fits.into(),
-        ]);
-    }
-    let mut title = sheet.fold_constant(&["model", "quant", "device"]);
-    for header in ["prompt", "gen", "depth"] {
-        title.extend(sheet.fold_constant(&[header]).iter().map(|v| format!("{header} {v}")));
-    }
-    // Asked for once, for all of them.
-    if let Some(batch) = predictions.first().map(|p| p.workload.batch_size).filter(|&n| n > 1) {
-        title.push(format!("batch {batch}"));
-    }
-    sheet.title = title.join(" · ");
-    comparison_notes(&mut sheet, predictions);
-    sheet
-}
-
-fn comparison_notes(sheet: &mut Sheet, predictions: &[Prediction]) {
-    let mut notes = Vec::new();
-    let mut bases: Vec<(String, Vec<String>)> = Vec::new();
-    for p in predictions {
-        let basis = basis(p);
-        let name = format!("{} {}", p.model.name, p.quant);
-        match bases.iter_mut().find(|(known, _)| *known == basis) {
-            Some((_, names)) if !names.contains(&name) => names.push(name),
-            Some(_) => {}
-            None => bases.push((basis, vec![name])),
-        }
-    }
-    match bases.as_slice() {
-        [(basis, _)] => notes.push(format!("basis: {basis}")),
-        several => notes.extend(
-            several.iter().map(|(basis, names)| format!("basis of {}: {basis}", listed(names))),
-        ),
-    }
-    let outside: Vec<&Prediction> =
-        predictions.iter().filter(|p| !p.basis.extrapolation.is_empty()).collect();
-    match outside.as_slice() {
-        [] => {}
-        [p] => notes.push(format!(
-            "{} {} extrapolates: {}",
-            p.model.name,
-            p.quant,
-            p.basis.extrapolation.join("; ")
-        )),
-        several => {
-            let names: Vec<String> =
-                several.iter().map(|p| format!("{} {}", p.model.name, p.quant)).collect();
-            notes.push(format!("outside of what was measured: {}", listed(&names)));
-            notes.push("Their intervals are wider; predict one alone for the reason.".to_owned());
-        }
-    }
-    let warned = predictions.iter().flat_map(|p| warnings(p).map(move |w| (p, w.clone())));
-    notes
-        .extend(by_sentence(warned).into_iter().map(|(of, text)| format!("warning: {of}: {text}")));
-    let mut seen: Vec<String> = Vec::new();
-    for note in notes {
-        if !seen.contains(&note) {
-            seen.push(note);
-        }
-    }
-    sheet.notes.extend(seen);
 }
 
 fn bound(bound: Bound) -> &'static str {
@@ -585,7 +550,74 @@ fn tier(tier: Tier) -> &'static str {
         Tier::SameShapes => "the same operation shapes were measured",
         Tier::SameQuantization => "the same kernels were measured on other shapes",
         Tier::SiblingQuantization => "a kernel is borrowed from a related quantization",
+        Tier::MeasuredRows => "measured rows of this device",
         Tier::SameDeviceClass => "another device of the same class was measured",
         Tier::SpecSheet => "specification sheet only",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::prediction;
+
+    #[test]
+    fn a_data_sheet_says_which_build_and_whose_rows() {
+        let mut p = prediction();
+        p.basis.tier = Tier::MeasuredRows;
+        p.basis.calibration = Some("cross-device".into());
+        p.basis.data_sheet = Some(foretoken_spec::DataSheetBasis {
+            engine_date: Some("2025-03".into()),
+            engine_date_assumed: true,
+            observed_rows: 2,
+            known_rows: 5,
+            ..Default::default()
+        });
+        let notes = basis_sheet(&p).notes.join("\n");
+        let rows = "basis: measured rows of this device (2 given, 5 known) · model of many devices";
+        assert!(notes.starts_with(rows), "{notes}");
+        assert!(notes.contains("as it was in 2025-03 (assumed; --engine-date)"), "{notes}");
+    }
+
+    #[test]
+    fn an_idle_power_that_is_guessed_says_so() {
+        let mut p = prediction();
+        p.energy_j = Some(foretoken_spec::EnergyPrediction {
+            estimate: p.ttft_ms.unwrap(),
+            source: "estimated from catalogue power".into(),
+            prefill: None,
+            per_token: None,
+            with_idle: None,
+            idle_w: Some(27.0),
+            idle_guessed: true,
+            battery_share: None,
+        });
+        let notes = card(&p).notes.join("\n");
+        assert!(notes.contains("27.0 W, guessed from devices of its kind"), "{notes}");
+    }
+
+    #[test]
+    fn only_this_machines_memory_is_called_free() {
+        let says = |is, backend, peak: u64| {
+            let mut p = prediction();
+            p.device.backend = backend;
+            p.memory.available_bytes = Some(8 << 30);
+            p.memory.available_is = Some(is);
+            p.memory.peak_bytes = peak << 30;
+            p.memory.fits = Some(peak <= 8);
+            p.memory.largest_context = None;
+            memory_sheet(&p).notes.remove(0)
+        };
+        let installed = AvailableMemory::Installed;
+        assert_eq!(says(AvailableMemory::Free, DeviceBackend::Cpu, 2), "Fits: 8.00 GiB are free.");
+        assert_eq!(
+            says(installed, DeviceBackend::Cpu, 2),
+            "Fits: the device has 8.00 GiB of memory, nothing else counted."
+        );
+        assert_eq!(
+            says(installed, DeviceBackend::Cuda, 9),
+            "Does not fit: the device has 8.00 GiB of device memory, nothing else counted, \
+             1.00 GiB are missing."
+        );
     }
 }

@@ -88,6 +88,14 @@ impl Sheet {
         constants
     }
 
+    /// Characters of the widest line of the table itself, without title and notes.
+    pub fn width(&self) -> usize {
+        if self.rows.is_empty() {
+            return 0;
+        }
+        self.drawn().lines().map(|line| line.trim_end().chars().count()).max().unwrap_or(0)
+    }
+
     /// For a terminal; no line has trailing space.
     pub fn to_table(&self) -> String {
         let mut text = String::new();

@@ -230,8 +230,13 @@ fn phases(lines: &[&Measurement], prefill: &[Kept], decode: &[Kept]) -> PhaseTim
         .iter()
         .map(|line| Kept::of(&[line.prefill.as_slice(), line.decode.as_slice()].concat()))
         .collect();
-    let after = |ns: fn(&PassSample) -> u64| distribution(&both, ns).map(|d| d.median);
-    let loads: Vec<f64> = lines.iter().map(|line| line.load_ns as f64 / NS_PER_MS).collect();
+    // Timed from outside, an engine tells neither its load nor what follows a pass.
+    let is_outside = lines.iter().all(|line| line.engine.name != "candle");
+    let after = |ns: fn(&PassSample) -> u64| {
+        distribution(&both, ns).map(|d| d.median).filter(|ms| !is_outside || *ms > 0.0)
+    };
+    let loads = lines.iter().map(|line| line.load_ns as f64 / NS_PER_MS);
+    let loads: Vec<f64> = loads.filter(|ms| !is_outside || *ms > 0.0).collect();
     PhaseTimes {
         of,
         load: median(&loads),

@@ -14,7 +14,13 @@ const WORST_CASES: usize = 10;
 
 impl Report for ValidationReport {
     fn sheets(&self) -> Vec<Sheet> {
-        let mut sheets = vec![error_sheet(self), metric_sheet(self), baseline_sheet(self)];
+        let mut sheets = vec![
+            error_sheet(self),
+            certainty_sheet(self),
+            metric_sheet(self),
+            undated_sheet(self),
+            baseline_sheet(self),
+        ];
         sheets.retain(|sheet| !sheet.rows.is_empty());
         if !self.cases.is_empty() {
             sheets.push(worst_sheet(&self.cases));
@@ -52,6 +58,7 @@ impl Report for ValidationReport {
             "reason",
             "group",
             "rows",
+            "spec_only_ms",
         ]);
         for case in &self.cases {
             records.rows.push(vec![
@@ -74,6 +81,7 @@ impl Report for ValidationReport {
                 case.reason.clone(),
                 case.group.clone().unwrap_or_default(),
                 case.rows.to_string(),
+                crate::sheet::cell(case.spec_only_ms),
             ]);
         }
         records
@@ -137,6 +145,50 @@ fn error_sheet(report: &ValidationReport) -> Sheet {
             format!("±{}", units::percent(group.interval_half_width)),
             units::or_none(group.noise_floor, units::percent),
         ]);
+    }
+    sheet
+}
+
+/// What the median errors of held-out devices stand on.
+fn certainty_sheet(report: &ValidationReport) -> Sheet {
+    let mut sheet = Sheet::new(
+        "what these medians stand on",
+        &[
+            "held out",
+            "phase",
+            ">n",
+            ">devices",
+            ">MdAPE",
+            ">90 % of it",
+            ">sheet alone",
+            ">repeats",
+            ">posters",
+        ],
+    );
+    for group in report.groups.iter().filter(|group| group.devices.is_some()) {
+        let interval = |[lower, upper]: [f64; 2]| {
+            format!("{} – {}", units::percent(lower), units::percent(upper))
+        };
+        sheet.row([
+            held_out(group),
+            group.phase.name().into(),
+            group.n.to_string(),
+            group.devices.unwrap_or_default().to_string(),
+            units::percent(group.mdape),
+            units::or_none(group.mdape_interval, interval),
+            units::or_none(group.mdape_spec_only, units::percent),
+            units::or_none(group.noise_floor, units::percent),
+            units::or_none(group.between_posters, units::percent),
+        ]);
+    }
+    if !sheet.rows.is_empty() {
+        sheet.note("90 % of it: where the median lies with other devices of the kind (bootstrap).");
+        sheet.note("Sheet alone: the same cases without the given rows.");
+        sheet.note("Repeats: what one source's measurements of one configuration differ by.");
+        sheet.note(
+            "Posters: what two sources' differ by, of the same device, engine, threads, model and \
+             length.",
+        );
     }
     sheet
 }
@@ -209,6 +261,27 @@ fn baseline_sheet(report: &ValidationReport) -> Sheet {
     let partial = |group: &GroupError| group.baselines.values().any(|b| b.n < group.n);
     if report.groups.iter().any(partial) {
         sheet.note("* this baseline could not answer every case.");
+    }
+    sheet
+}
+
+/// What a user gets who does not tell how old the engine's build is.
+fn undated_sheet(report: &ValidationReport) -> Sheet {
+    let headers =
+        ["held out", "phase", ">n", ">MdAPE", ">bias", ">coverage", ">date told: MdAPE", ">bias"];
+    let mut sheet =
+        Sheet::new("from the data sheet alone, the date of the build not told", &headers);
+    for e in &report.undated {
+        sheet.row([
+            e.group.as_ref().map_or_else(|| "device".into(), |group| format!("device ({group})")),
+            e.phase.name().into(),
+            e.n.to_string(),
+            units::percent(e.mdape),
+            units::signed_percent(e.bias),
+            units::percent(e.coverage),
+            units::percent(e.mdape_dated),
+            units::signed_percent(e.bias_dated),
+        ]);
     }
     sheet
 }
@@ -442,5 +515,29 @@ impl Report for LearningCurve {
             records.rows.push(record);
         }
         records
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn medians_of_devices_say_what_they_stand_on() {
+        let mut report = testing::validation();
+        let tables = |report: &ValidationReport| -> String {
+            report.sheets().iter().map(Sheet::to_table).collect()
+        };
+        assert!(!tables(&report).contains("stand on"), "other hold-outs have no devices");
+        let group = &mut report.groups[0];
+        (group.hold_out, group.rows, group.devices) = (HoldOut::Device, 3, Some(17));
+        (group.mdape, group.mdape_interval) = (0.08, Some([0.06, 0.13]));
+        (group.mdape_spec_only, group.between_posters) = (Some(0.19), Some(0.22));
+        let tables = tables(&report);
+        let row = tables.lines().find(|line| line.contains("6.0 % – 13 %")).unwrap();
+        for part in ["device, 3 rows", " 17 ", "8.0 %", "19 %", "2.0 %", "22 %"] {
+            assert!(row.contains(part), "{part}: {row}");
+        }
     }
 }

@@ -49,6 +49,7 @@ pub(crate) struct EnergySum {
     joules: f64,
     seconds: f64,
     passes: u32,
+    spans: u32,
     /// Whether a pass had no energy: the others do not stand for it.
     has_gap: bool,
 }
@@ -61,6 +62,7 @@ impl EnergySum {
                 self.joules += span.joules;
                 self.seconds += span.seconds;
                 self.passes += passes;
+                self.spans += 1;
             }
             None => self.has_gap = true,
         }
@@ -70,7 +72,8 @@ impl EnergySum {
     pub(crate) fn span(&self) -> Option<EnergySpan> {
         let ns = (self.seconds * 1e9).round() as u64;
         let is_whole = self.passes > 0 && !self.has_gap;
-        is_whole.then_some(EnergySpan { joules: self.joules, ns, passes: self.passes })
+        let Self { joules, passes, spans, .. } = *self;
+        is_whole.then_some(EnergySpan { joules, ns, passes, spans })
     }
 }
 
@@ -127,7 +130,8 @@ mod tests {
         sum.add(mark(0, 0.0), mark(2, 10.0), 1);
         // 100 J in between are not the passes'.
         sum.add(mark(5, 110.0), mark(6, 114.0), 1);
-        assert_eq!(sum.span(), Some(EnergySpan { joules: 14.0, ns: 3_000_000_000, passes: 2 }));
+        let expected = EnergySpan { joules: 14.0, ns: 3_000_000_000, passes: 2, spans: 2 };
+        assert_eq!(sum.span(), Some(expected));
     }
 
     #[test]

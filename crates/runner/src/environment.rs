@@ -5,7 +5,7 @@ use foretoken_spec::Environment;
 use crate::MachineState;
 
 /// The environment of the time from `before` to `after`; gauges are those of `after`.
-pub(crate) fn environment_between(before: &MachineState, after: &MachineState) -> Environment {
+pub fn environment_between(before: &MachineState, after: &MachineState) -> Environment {
     let usage = before.usage.zip(after.usage);
     let steal = before.ticks.zip(after.ticks).and_then(|(a, b)| {
         let total = b.total.saturating_sub(a.total);
@@ -30,7 +30,7 @@ pub(crate) fn environment_between(before: &MachineState, after: &MachineState) -
 }
 
 /// What a reader of the measurement should know.
-pub(crate) fn warnings_of(environment: &Environment) -> Vec<String> {
+pub fn warnings_of(environment: &Environment) -> Vec<String> {
     let mut warnings = Vec::new();
     if environment.on_battery == Some(true) {
         warnings.push("the machine ran on battery; plug it in and measure again".to_owned());

@@ -44,6 +44,7 @@ pub use clock::rfc3339_utc;
 pub use device::processor_info;
 pub use energy::EnergyMeter;
 pub use engine::{Engine, KernelPass, LoadedModel};
+pub use environment::{environment_between, warnings_of as environment_warnings};
 pub use error::RunError;
 pub use load::{LoadPlan, SessionIds, WorkloadPlan, run_load};
 pub use machine::MachineState;

@@ -200,7 +200,7 @@ impl Engine for MockEngine {
     fn span_clock(&self) -> SpanClock {
         match self.device.backend {
             Backend::Cpu => SpanClock::Host,
-            Backend::Cuda | Backend::Metal => SpanClock::Events,
+            _ => SpanClock::Events,
         }
     }
 

@@ -15,6 +15,14 @@ pub enum Backend {
     Cuda,
     /// An Apple GPU.
     Metal,
+    /// An AMD GPU through ROCm (HIP).
+    Rocm,
+    /// Any GPU through Vulkan.
+    Vulkan,
+    /// An Intel GPU through SYCL.
+    Sycl,
+    /// A GPU through OpenCL.
+    Opencl,
 }
 
 impl std::fmt::Display for Backend {
@@ -23,6 +31,10 @@ impl std::fmt::Display for Backend {
             Self::Cpu => "cpu",
             Self::Cuda => "cuda",
             Self::Metal => "metal",
+            Self::Rocm => "rocm",
+            Self::Vulkan => "vulkan",
+            Self::Sycl => "sycl",
+            Self::Opencl => "opencl",
         })
     }
 }

@@ -166,6 +166,10 @@ impl From<Backend> for DeviceBackend {
             Backend::Cpu => Self::Cpu,
             Backend::Cuda => Self::Cuda,
             Backend::Metal => Self::Metal,
+            Backend::Rocm => Self::Rocm,
+            Backend::Vulkan => Self::Vulkan,
+            Backend::Sycl => Self::Sycl,
+            Backend::Opencl => Self::Opencl,
         }
     }
 }
@@ -362,6 +366,10 @@ pub struct DeviceSpec {
     /// Units of the graphics processor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<GpuUnits>,
+    /// Name of the piece of silicon (`AD102`, `M2 Max`), where devices of other names have the same
+    /// one with fewer units, other clocks or other memory: they are left out of validation together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub die: Option<String>,
     /// Transfers of one line of the memory bus, 10⁶ per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mem_rate_mtps: Option<f64>,
@@ -422,6 +430,7 @@ impl DeviceSpec {
             backends: Vec::new(),
             clusters: Vec::new(),
             gpu: None,
+            die: None,
             mem_rate_mtps: None,
             mem_bus_bits: None,
             l2_kb: None,

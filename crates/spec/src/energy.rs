@@ -36,6 +36,13 @@ pub struct EnergySpan {
     pub ns: u64,
     /// Passes in it; 1 for a load.
     pub passes: u32,
+    /// Pairs of readings of the meter between which they were spent; each has an error of its own.
+    #[serde(default = "one")]
+    pub spans: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 impl EnergySpan {
@@ -49,12 +56,18 @@ impl EnergySpan {
     pub fn with_idle(&self) -> Option<f64> {
         (self.passes > 0).then(|| self.joules / f64::from(self.passes))
     }
+
+    /// Mean time between a pair of readings.
+    pub fn ns_each(&self) -> u64 {
+        self.ns / u64::from(self.spans.max(1))
+    }
 }
 
 impl EnergySample {
-    /// A span that the meter could resolve.
+    /// A span that the meter could resolve. Both ends of every pair of readings are off by up to a
+    /// renewal of the meter, so many short pairs are no better than one of them.
     pub fn resolved(&self, span: Option<EnergySpan>) -> Option<EnergySpan> {
-        span.filter(|span| span.ns >= self.shortest_span_ns)
+        span.filter(|span| span.ns_each() >= self.shortest_span_ns)
     }
 }
 
@@ -101,6 +114,9 @@ pub struct EnergyFit {
     pub features: Vec<FeatureCoefficient>,
     /// Rows of the regression.
     pub n_observations: u32,
+    /// Spans that took no more than idle power and are no rows: noise left the other ones in.
+    #[serde(default)]
+    pub n_not_above_idle: u32,
     /// Median absolute error of held-out models, with their observed times; a fraction.
     pub held_out_mdape: Option<f64>,
     /// Half-width of the interval in log space, where the times are known.
@@ -131,6 +147,9 @@ pub struct EnergyPrediction {
     /// That power.
     #[serde(default)]
     pub idle_w: Option<f64>,
+    /// Whether that power is a guess from devices of its kind: no data sheet tells it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idle_guessed: bool,
     /// Share of a full battery that the request takes, idle power included, where the device has
     /// one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,9 +163,30 @@ mod tests {
     #[test]
     fn joules_of_a_pass() {
         // 4 passes, 2 s, 50 J; 10 W idle take 20 J of them.
-        let span = EnergySpan { joules: 50.0, ns: 2_000_000_000, passes: 4 };
+        let span = EnergySpan { joules: 50.0, ns: 2_000_000_000, passes: 4, spans: 1 };
         assert_eq!(span.above_idle(10.0), Some(7.5));
         assert_eq!(span.with_idle(), Some(12.5));
         assert_eq!(EnergySpan { passes: 0, ..span }.above_idle(10.0), None);
+    }
+
+    #[test]
+    fn short_spans_do_not_add_up_to_a_long_one() {
+        // Ten prompts of 200 ms, each read on its own, with a counter that is renewed every 100 ms.
+        let span = EnergySpan { joules: 50.0, ns: 2_000_000_000, passes: 10, spans: 10 };
+        let sample = EnergySample {
+            source: "nvml".into(),
+            meter: "gpu".into(),
+            shortest_span_ns: 2_000_000_000,
+            idle_w: Some(4.0),
+            load: None,
+            prefill: Some(span),
+            decode: None,
+        };
+        assert_eq!(sample.resolved(sample.prefill), None);
+        let together = EnergySpan { spans: 1, ..span };
+        assert_eq!(sample.resolved(Some(together)), Some(together));
+        // Lines of earlier versions do not tell.
+        let old: EnergySpan = serde_json::from_str(r#"{"joules":1.0,"ns":5,"passes":2}"#).unwrap();
+        assert_eq!(old.spans, 1);
     }
 }

@@ -36,6 +36,10 @@ pub struct LoadTerm {
     pub features: Vec<FeatureCoefficient>,
     /// Loads behind it.
     pub n_observations: u32,
+    /// Loads that are no rows, as their difference of two times was not above 0: noise left the
+    /// other ones in.
+    #[serde(default)]
+    pub n_not_above_zero: u32,
     /// Median absolute error of held-out models; a fraction.
     pub held_out_mdape: Option<f64>,
     /// Half-width of the interval in log space.

@@ -102,7 +102,6 @@ pub enum SpanClock {
 
 impl SpanClock {
     /// Whether it is the host's, as of every line before there were others.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
     pub fn is_host(&self) -> bool {
         *self == Self::Host
     }

@@ -140,6 +140,9 @@ pub struct MemoryPrediction {
     pub peak_bytes: u64,
     /// Memory of the device that is free, or all of it where it is not this machine.
     pub available_bytes: Option<u64>,
+    /// Which of the two it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available_is: Option<AvailableMemory>,
     /// Whether the peak fits.
     pub fits: Option<bool>,
     /// The same, with what little room may mean.
@@ -152,6 +155,16 @@ pub struct MemoryPrediction {
     /// Where it does not fit: quantizations of the same model that would, largest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fitting_quants: Vec<String>,
+}
+
+/// What a number of bytes to fit into counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AvailableMemory {
+    /// What other programs leave, on this machine and now.
+    Free,
+    /// All that a device has; nobody knows what else it runs.
+    Installed,
 }
 
 /// How a peak compares with the memory that is there.
@@ -248,6 +261,8 @@ pub enum Tier {
     SameQuantization,
     /// A kernel was borrowed from a related quantization.
     SiblingQuantization,
+    /// The device was not calibrated; some rows of it were measured, by whatever benchmark.
+    MeasuredRows,
     /// The device was not calibrated; one of its class was.
     SameDeviceClass,
     /// Specification sheet only.
@@ -262,6 +277,7 @@ impl Tier {
             Self::SameShapes => "same_shapes",
             Self::SameQuantization => "same_quantization",
             Self::SiblingQuantization => "sibling_quantization",
+            Self::MeasuredRows => "measured_rows",
             Self::SameDeviceClass => "same_device_class",
             Self::SpecSheet => "spec_sheet",
         }
@@ -282,6 +298,29 @@ pub struct Basis {
     /// Of a device that nothing was run on: the known devices that are most like it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nearest_devices: Vec<String>,
+    /// Of a device that nothing was run on: what is told and assumed of engine and device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_sheet: Option<DataSheetBasis>,
+}
+
+/// What a prediction from a data sheet takes the engine and the device to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DataSheetBasis {
+    /// Month of the engine's build that the times are of (`2025-03`); `null` where no row that they
+    /// rest on is dated.
+    pub engine_date: Option<String>,
+    /// Whether that month is assumed: what is usual among the rows of engine and backend.
+    pub engine_date_assumed: bool,
+    /// Flash attention, where it was asked for; `null` averages over both.
+    pub flash_attention: Option<bool>,
+    /// Measured rows of this very device that were given (`--observe`).
+    pub observed_rows: u32,
+    /// Measured rows of this very device that the model of many devices holds.
+    pub known_rows: u32,
+    /// What the data sheet does not tell and was assumed, each as a sentence; intervals are wider
+    /// for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assumed: Vec<String>,
 }
 
 /// Times of a naive method.

@@ -20,6 +20,23 @@ pub struct Probed {
     /// Reading of a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<ProbedStorage>,
+    /// Whether something else had the processors meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contention: Option<ProbedContention>,
+}
+
+/// What else had the processors while the loops ran.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbedContention {
+    /// Share of the time of all processors that other programs had; absent where it is not told.
+    pub others_share: Option<f64>,
+    /// The same of other guests of the host.
+    pub stolen_share: Option<f64>,
+    /// f32 arithmetic of all physical cores over that of one, per core: 1 where none disturbs
+    /// another; absent where cores differ.
+    pub scaling: Option<f64>,
+    /// Whether so much was had by others that what was measured is too little.
+    pub is_busy: bool,
 }
 
 /// Reading of a buffer over and over, every thread its own part.
@@ -111,6 +128,9 @@ pub struct DetectedCache {
     pub level: u32,
     /// Size of one, KiB; of the largest, where they differ.
     pub kib: f64,
+    /// Size of the smallest, KiB, where they differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smallest_kib: Option<f64>,
     /// How many there are.
     pub count: u32,
     /// Size of all together, KiB.

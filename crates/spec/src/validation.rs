@@ -60,10 +60,92 @@ pub struct ValidationReport {
     pub groups: Vec<GroupError>,
     /// One row per hold-out and quantity that is not a phase.
     pub metrics: Vec<MetricError>,
+    /// The groups of held-out devices again, those with several engines apart by engine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub engines: Vec<GroupError>,
+    /// Held-out devices from their data sheets alone, one row per device, backend, engine and
+    /// phase, with what an error may come from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceError>,
+    /// Held-out devices from their data sheets alone, as a user asks who tells no date of the build:
+    /// one row per kind and backend, and phase; all of them first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undated: Vec<UndatedError>,
     /// Every case.
     pub cases: Vec<ValidationCase>,
+    /// Rows of the data that were not judged, by reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOutRows>,
     /// What the reader should know.
     pub warnings: Vec<String>,
+}
+
+/// Rows that were not judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeftOutRows {
+    /// Why.
+    pub reason: String,
+    /// How many.
+    pub rows: u32,
+}
+
+/// Error on one held-out device from its data sheet alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DeviceError {
+    /// Id.
+    pub device: String,
+    /// `cpu`, `gpu`, `igpu` or `soc`.
+    pub kind: String,
+    /// Backend.
+    pub backend: String,
+    /// Engine.
+    pub engine: String,
+    /// Phase.
+    pub phase: Phase,
+    /// Cases: configurations that were judged.
+    pub n: u32,
+    /// Measured rows behind them.
+    pub measured_rows: u32,
+    /// Places that the rows were published in.
+    pub sources: u32,
+    /// Median absolute percentage error, as a fraction.
+    pub mdape: f64,
+    /// Median signed error: positive where the prediction is too slow.
+    pub bias: f64,
+    /// Share of the cases inside their interval.
+    pub coverage: f64,
+    /// Median relative difference between repeats of one configuration by one source, at least half
+    /// a step of their rounding.
+    pub noise_floor: Option<f64>,
+    /// Slowest over fastest measurement of the same model, length and threads, whoever measured,
+    /// where they differ most; `null` without repeats.
+    pub spread: Option<f64>,
+    /// The known device that is most like it.
+    pub nearest: Option<String>,
+    /// How far that is: 0 the same as far as a data sheet tells, 1 nothing in common but physics.
+    pub distance: Option<f64>,
+}
+
+/// Error on held-out devices where the date of the engine's build is assumed, not told. The cases
+/// are those of [`GroupError`] without rows, where the date is told as far as the row has one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct UndatedError {
+    /// Kind and backend; `null` for all.
+    pub group: Option<String>,
+    /// Phase.
+    pub phase: Phase,
+    /// Cases.
+    pub n: u32,
+    /// Median absolute percentage error, as a fraction.
+    pub mdape: f64,
+    /// Median signed error: negative where the prediction is too fast.
+    pub bias: f64,
+    /// Share of the cases inside their interval.
+    pub coverage: f64,
+    /// `mdape` where the date is told.
+    pub mdape_dated: f64,
+    /// `bias` where the date is told.
+    pub bias_dated: f64,
 }
 
 /// Error of one kind of hold-out in one phase.
@@ -73,6 +155,15 @@ pub struct GroupError {
     pub hold_out: HoldOut,
     /// Kind and backend of the held-out device; `null` for other hold-outs.
     pub group: Option<String>,
+    /// Kind of the held-out device (`cpu`, `gpu`, `igpu`, `soc`), where all are of one.
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// Backend of the held-out device, where all cases have one.
+    #[serde(default)]
+    pub backend: Option<String>,
+    /// Engine of the held-out device, where all cases have one.
+    #[serde(default)]
+    pub engine: Option<String>,
     /// Rows of the held-out device that were given; 0 is the spec alone.
     pub rows: u32,
     /// Phase.
@@ -84,6 +175,13 @@ pub struct GroupError {
     pub devices: Option<u32>,
     /// Median absolute percentage error, as a fraction.
     pub mdape: f64,
+    /// Where the median error lies with other devices of the kind: 90 % interval by bootstrap over
+    /// devices; `null` for other hold-outs and with fewer than 3 devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mdape_interval: Option<[f64; 2]>,
+    /// Where rows were given: the median error of the same cases from the data sheet alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mdape_spec_only: Option<f64>,
     /// Median over devices of the median of each, so that one device with many cases counts as
     /// much as one with few; `null` for other hold-outs.
     #[serde(default)]
@@ -104,8 +202,13 @@ pub struct GroupError {
     pub interval_level: f64,
     /// Median of half the width of the intervals, as a share of the prediction.
     pub interval_half_width: f64,
-    /// Median relative difference between the two halves of the same run.
+    /// Median relative difference between the two halves of the same run; of held-out devices
+    /// between repeats of one configuration by one source.
     pub noise_floor: Option<f64>,
+    /// Median relative difference between two sources that measured the same device, engine,
+    /// threads, model and length; their builds and settings differ. `null` for other hold-outs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between_posters: Option<f64>,
     /// The same errors of the naive methods on the same cases.
     pub baselines: BTreeMap<String, BaselineError>,
 }
@@ -196,6 +299,12 @@ pub struct ValidationCase {
     /// Rows of the held-out device that were given.
     #[serde(default)]
     pub rows: u32,
+    /// Engine of the held-out device; `null` for other hold-outs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    /// Threads of the held-out device, where they are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
     /// Model.
     pub model: String,
     /// Quantization scheme.
@@ -212,6 +321,9 @@ pub struct ValidationCase {
     pub observed_ms: f64,
     /// Predicted time.
     pub predicted_ms: f64,
+    /// Where rows of the device were given: the time predicted from its data sheet alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec_only_ms: Option<f64>,
     /// Lower end of the interval.
     pub lower_ms: f64,
     /// Upper end of the interval.

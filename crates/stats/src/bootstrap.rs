@@ -70,6 +70,34 @@ pub fn bootstrap_std_error(
     )
 }
 
+/// Percentile interval that holds `level` of `statistic` over `n_resamples` draws of groups with
+/// replacement: `(1 − level) / 2` of the draws lie below it, as many above.
+///
+/// `statistic` gets the indices of the drawn groups and may answer `None` for a draw that it
+/// cannot use. The answer is `None` with fewer than 3 groups or 10 usable draws.
+pub fn bootstrap_interval(
+    n_groups: usize,
+    n_resamples: usize,
+    level: f64,
+    seed: u64,
+    mut statistic: impl FnMut(&[usize]) -> Option<f64>,
+) -> Option<(f64, f64)> {
+    if n_groups < 3 {
+        return None;
+    }
+    let mut random = SplitMix64::new(seed);
+    let draw = |_| {
+        let groups: Vec<usize> = (0..n_groups).map(|_| random.below(n_groups)).collect();
+        statistic(&groups)
+    };
+    let draws: Vec<f64> = (0..n_resamples).filter_map(draw).collect();
+    if draws.len() < 10 {
+        return None;
+    }
+    let tail = (1.0 - level) / 2.0;
+    Some((quantile(&draws, tail)?, quantile(&draws, 1.0 - tail)?))
+}
+
 /// 95 % percentile interval of the median over `n_resamples` draws with replacement; `None` without
 /// values.
 pub fn median_interval(values: &[f64], n_resamples: usize, seed: u64) -> Option<(f64, f64)> {
@@ -125,6 +153,18 @@ mod tests {
         assert!(width(11) > width(1100));
         assert_eq!(median_interval(&[3.0, 3.0], 100, 1), Some((3.0, 3.0)));
         assert_eq!(median_interval(&[], 100, 1), None);
+    }
+
+    #[test]
+    fn the_interval_of_a_mean_is_that_of_a_normal_distribution() {
+        let values: Vec<f64> = (0..100).map(|i| f64::from(i % 10)).collect();
+        let mean = |groups: &[usize]| Some(groups.iter().map(|&g| values[g]).sum::<f64>() / 100.0);
+        let (lower, upper) = bootstrap_interval(100, 4000, 0.9, 7, mean).unwrap();
+        // 4.5 ± 1.645 · 0.2872.
+        assert!((lower - (4.5 - 0.4725)).abs() < 0.03, "{lower}");
+        assert!((upper - (4.5 + 0.4725)).abs() < 0.03, "{upper}");
+        assert_eq!(bootstrap_interval(2, 100, 0.9, 1, |_| Some(1.0)), None);
+        assert_eq!(bootstrap_interval(5, 100, 0.9, 1, |_| None), None);
     }
 
     #[test]

@@ -7,6 +7,6 @@ mod bootstrap;
 mod error;
 mod order;
 
-pub use bootstrap::{SplitMix64, bootstrap_std_error, median_interval};
+pub use bootstrap::{SplitMix64, bootstrap_interval, bootstrap_std_error, median_interval};
 pub use error::{ErrorInput, ErrorSummary, absolute_errors, signed_errors, summarise};
 pub use order::{half_split_difference, mad, median, quantile};

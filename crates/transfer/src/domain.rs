@@ -1,6 +1,6 @@
 //! One mixed model: all measurements of one phase on one kind of processor.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use foretoken_spec::Phase;
 use foretoken_stats::{SplitMix64, quantile};
@@ -110,10 +110,22 @@ pub(crate) fn belongs(
     machines[o.machine].processor == processor && o.work.phase == phase
 }
 
+/// Positions in `rows` of what was measured on one machine with one backend and engine: rows of it
+/// say more than those of a twin.
+fn by_setup(sample: &Sample, rows: &[usize]) -> Vec<Vec<usize>> {
+    let mut setups: BTreeMap<(usize, u64, u64), Vec<usize>> = BTreeMap::new();
+    for (i, &row) in rows.iter().enumerate() {
+        let tags = &sample.points[row].tags;
+        setups.entry((sample.machines[row], tags.backend, tags.engine)).or_default().push(i);
+    }
+    setups.into_values().collect()
+}
+
 /// How much wider than its normal distribution says a prediction has to be for 90 % of the rows to
 /// lie inside, each device counting about the same.
 ///
-/// `given` rows of each group are known to it: 0 judges predictions from the data sheet alone.
+/// `given` rows of each device, backend and engine are known to it, and none of its twins: 0 judges
+/// predictions from the data sheet alone.
 pub(crate) fn interval_scale(
     sample: &Sample,
     left_out: &[Conditional],
@@ -121,16 +133,23 @@ pub(crate) fn interval_scale(
 ) -> Result<f64, NotPositive> {
     let mut misses = Vec::new();
     for (index, group) in left_out.iter().enumerate() {
-        let mut order: Vec<usize> = (0..group.rows.len()).collect();
-        if order.len() <= given {
-            continue;
-        }
-        SplitMix64::new(index as u64).shuffle(&mut order);
-        let group = group.given(&order[..given], &sample.values)?;
-        // A device of many rows is represented by some of them.
-        for (i, &row) in group.rows.iter().enumerate().take(MOST_MISSES) {
-            let deviation = group.covariance[[i, i]].max(1e-12).sqrt();
-            misses.push((sample.values[row] - group.mean[i]).abs() / deviation / NORMAL_90);
+        let setups = match given {
+            0 => vec![(0..group.rows.len()).collect()],
+            _ => by_setup(sample, &group.rows),
+        };
+        for mut order in setups {
+            if order.len() <= given {
+                continue;
+            }
+            SplitMix64::new(index as u64).shuffle(&mut order);
+            let judged: Vec<usize> = order[given..].iter().map(|&i| group.rows[i]).collect();
+            let group = group.given(&order[..given], &sample.values)?;
+            let hidden = group.rows.iter().enumerate().filter(|(_, row)| judged.contains(row));
+            // A device of many rows is represented by some of them.
+            for (i, &row) in hidden.take(MOST_MISSES) {
+                let deviation = group.covariance[[i, i]].max(1e-12).sqrt();
+                misses.push((sample.values[row] - group.mean[i]).abs() / deviation / NORMAL_90);
+            }
         }
     }
     Ok(quantile(&misses, INTERVAL_LEVEL).unwrap_or(1.5).clamp(0.5, 4.0))

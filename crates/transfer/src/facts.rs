@@ -79,6 +79,13 @@ impl ModelFacts {
         }
     }
 
+    /// The same model with keys and values in a type of so many bytes a number.
+    #[must_use]
+    pub fn with_cache_of(self, bytes_per_number: f64) -> Self {
+        let kv_bytes_per_token = self.kv_bytes_per_token * bytes_per_number / CACHE_BYTES;
+        Self { kv_bytes_per_token, ..self }
+    }
+
     /// Share of the weights that a token meets, of those that are stored.
     pub fn active_share(&self) -> f64 {
         (self.step_bytes / self.total_bytes).clamp(1e-3, 1.0)
@@ -233,6 +240,29 @@ impl ModelShapes {
         self.0.extend(other.0);
     }
 
+    /// The shape of a model whose tensors are known, under the name that rows give it; a shape that
+    /// the table has already stays.
+    pub fn add(&mut self, name: &str, model: &ModelSpec) {
+        let (shape, facts) = (&model.shape, ModelFacts::of(model));
+        let is_sparse = shape.details.experts.is_some();
+        let per_layer = 2.0 * f64::from(shape.n_kv_heads) * f64::from(shape.head_dim);
+        let whole = CACHE_BYTES * per_layer * f64::from(shape.n_layers);
+        self.0.entry(name.to_owned()).or_insert(Shape {
+            n_layers: Some(f64::from(shape.n_layers)),
+            hidden: Some(f64::from(shape.hidden_size)),
+            feed_forward: Some(f64::from(shape.intermediate_size)),
+            n_heads: Some(f64::from(shape.n_heads)),
+            n_kv_heads: Some(f64::from(shape.n_kv_heads)),
+            head_dim: Some(f64::from(shape.head_dim)),
+            vocabulary: Some(f64::from(shape.vocab_size)),
+            is_tied: shape.tied_embeddings,
+            active_params: is_sparse.then_some(facts.active_params),
+            is_sparse,
+            is_effective: false,
+            cached_share: if whole > 0.0 { facts.kv_bytes_per_token / whole } else { 1.0 },
+        });
+    }
+
     /// What a row's model reads and computes.
     ///
     /// # Errors
@@ -251,7 +281,10 @@ impl ModelShapes {
         }
         let exact = row.model_params.map(|n| n as f64);
         let params = exact.or(row.params_b.map(|b| b * 1e9)).filter(|p| *p > 0.0);
-        let params = params.ok_or("the number of weights is not known")?;
+        let params = params.ok_or(
+            "the number of weights is not known: fill in `params_b` (in 10⁹), or name a model of \
+             `foretoken models`",
+        )?;
         let total_bytes = row
             .model_bytes
             .map(|b| b as f64)

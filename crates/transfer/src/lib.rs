@@ -9,10 +9,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod baselines;
+mod by_device;
+mod by_group;
+mod dates;
 mod domain;
 mod error;
 mod facts;
 mod kernel;
+mod limits;
 mod linalg;
 mod machine;
 mod model;
@@ -20,12 +24,15 @@ mod process;
 mod rows;
 mod task;
 mod tune;
+mod undated;
 mod validate;
 
+pub use dates::{BuildDate, BuildDates};
 pub use domain::INTERVAL_LEVEL;
 pub use error::TransferError;
 pub use facts::{ModelFacts, ModelShapes, Widths, quant_family};
 pub use kernel::Effects;
+pub use limits::{Limit, LimitedBy};
 pub use machine::{Dots, Machine, Processor};
 pub use model::{
     CrossDevice, DevicePredictor, Domain, Fitted, Fold, MODEL_VERSION, MOST_PER_DEVICE, Neighbour,

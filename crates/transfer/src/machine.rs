@@ -1,7 +1,7 @@
 //! What the model uses of a device: the figures of the processor that a backend computes with.
 
 use foretoken_devices::derive::cpu_peaks;
-use foretoken_devices::peaks;
+use foretoken_devices::{NEEDS_CORES, NEEDS_PEAK, peaks};
 use foretoken_spec::{DeviceBackend, DeviceClass, DeviceKind, DeviceSpec};
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +71,9 @@ pub struct Machine {
     pub maker: String,
     /// Generation: instruction set or architecture.
     pub generation: String,
+    /// Piece of silicon, where the data sheet names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub die: Option<String>,
     /// Memory bandwidth of the data sheet, 10⁹ bytes per second; none is known of a rented part.
     pub bandwidth_gbps: Option<f64>,
     /// f32 arithmetic, TFLOP/s; of the fast cores together.
@@ -114,7 +117,7 @@ impl Machine {
         let ratio = matrix_ratio(&generation);
         let fp32 = positive(found.fp32)
             .or_else(|| matrix.map(|m| m / ratio))
-            .ok_or_else(|| missing("peak_fp32_tflops or peak_fp16_tflops"))?;
+            .ok_or_else(|| missing(NEEDS_PEAK))?;
         let bandwidth =
             positive(spec.mem_bandwidth_gbps).ok_or_else(|| missing("mem_bandwidth_gbps"))?;
         Ok(Self {
@@ -123,6 +126,7 @@ impl Machine {
             processor: Processor::Gpu,
             maker: maker.into(),
             generation,
+            die: spec.die.clone(),
             bandwidth_gbps: Some(bandwidth),
             fp32_tflops: fp32,
             matrix_tflops: matrix.unwrap_or(fp32 * ratio).max(fp32),
@@ -136,14 +140,12 @@ impl Machine {
     }
 
     fn cpu(spec: &DeviceSpec) -> Result<Self, TransferError> {
-        let isa = words_of(&[&spec.isa, &Some(spec.name.clone()), &Some(spec.id.clone())]);
+        let isa = cpu_words(spec);
         let cluster = spec.clusters.first().map(|c| c.core.to_lowercase());
         let maker = cpu_maker(cluster.as_deref(), &isa);
         let dots = dots(&isa, maker);
-        let cores = fast_cores(spec, dots, maker).ok_or_else(|| TransferError::Missing {
-            device: spec.id.clone(),
-            what: "clusters, or cores such as `4x Cortex-A76 2.4GHz`",
-        })?;
+        let cores = fast_cores(spec, dots, maker)
+            .ok_or_else(|| TransferError::Missing { device: spec.id.clone(), what: NEEDS_CORES })?;
         let fp32 = cores.count * cores.clock_ghz * cores.per_cycle / 1e3;
         Ok(Self {
             id: spec.id.clone(),
@@ -151,6 +153,7 @@ impl Machine {
             processor: Processor::Cpu,
             maker: maker.into(),
             generation: format!("{maker}-{dots:?}").to_lowercase(),
+            die: spec.die.clone(),
             bandwidth_gbps: positive(spec.mem_bandwidth_gbps),
             fp32_tflops: fp32,
             matrix_tflops: fp32,
@@ -170,10 +173,14 @@ impl Machine {
         1e3 * self.fp32_tflops / (self.cores * self.clock_ghz)
     }
 
-    /// Whether another entry is likely the same chip: generation, bandwidth and arithmetic agree
-    /// within what memory sizes, power limits and neighbouring models differ by. Such a twin is
-    /// left out together with its device, for it would give it away.
+    /// Whether another entry is likely the same chip: their data sheets name one die, whose bins
+    /// differ by a quarter in their units; or generation, bandwidth and arithmetic agree within
+    /// what memory sizes, power limits and neighbouring models differ by. Such a twin is left out
+    /// together with its device, for it would give it away.
     pub fn is_twin(&self, other: &Self) -> bool {
+        if self.processor == other.processor && self.die.is_some() && self.die == other.die {
+            return true;
+        }
         let near = |a: f64, b: f64, share: f64| (a / b).ln().abs() <= share;
         let bandwidths = match (self.bandwidth_gbps, other.bandwidth_gbps) {
             (Some(a), Some(b)) => near(a, b, 0.1),
@@ -185,6 +192,56 @@ impl Machine {
             && bandwidths
             && near(self.fp32_tflops, other.fp32_tflops, 0.15)
     }
+}
+
+/// The words that tell what the cores are. Where no instruction set is told, the cores' own names
+/// have to do.
+fn cpu_words(spec: &DeviceSpec) -> String {
+    let (name, id) = (Some(spec.name.clone()), Some(spec.id.clone()));
+    match &spec.isa {
+        Some(_) => words_of(&[&spec.isa, &name, &id]),
+        None => words_of(&[&spec.cores, &name, &id]),
+    }
+}
+
+/// What a data sheet leaves open that the model of its processor needs, each as a sentence that says
+/// what is taken in its place.
+pub(crate) fn assumptions(spec: &DeviceSpec, backend: DeviceBackend) -> Vec<String> {
+    let mut assumed = Vec::new();
+    match Processor::of(backend) {
+        Some(Processor::Cpu) if spec.isa.is_none() => {
+            let words = cpu_words(spec);
+            let maker = cpu_maker(None, &words);
+            let taken = match dots(&words, maker) {
+                Dots::Scalar => "no vectors",
+                Dots::None => "vectors without 8-bit dot products",
+                Dots::Avx2 => "AVX2",
+                Dots::Dot => "8-bit dot products",
+                Dots::Matrix => "small 8-bit matrix products",
+                Dots::Tiles => "AMX",
+            };
+            assumed.push(format!(
+                "the data sheet has neither `isa` nor clusters of cores that are known: {taken} of \
+                 an {maker} core assumed"
+            ));
+        }
+        Some(Processor::Gpu) => {
+            let isa = words_of(&[&spec.isa, &spec.cores, &Some(spec.name.clone())]);
+            if gpu_generation(&isa, backend).1 == "unknown" {
+                assumed.push(
+                    "the data sheet tells no architecture (`isa`, such as sm_89 or gfx1100): an \
+                     unknown one assumed"
+                        .to_owned(),
+                );
+            }
+        }
+        _ => {}
+    }
+    let has_clock = || spec.cores.as_deref().is_some_and(|c| clock(&c.to_lowercase()).is_some());
+    if Processor::of(backend) == Some(Processor::Cpu) && spec.clusters.is_empty() && !has_clock() {
+        assumed.push(format!("the data sheet tells no clock: {USUAL_CLOCK_GHZ} GHz assumed"));
+    }
+    assumed
 }
 
 fn positive(value: Option<f64>) -> Option<f64> {
@@ -231,14 +288,19 @@ fn gpu_generation(words: &str, backend: DeviceBackend) -> (&'static str, String)
         };
         return ("amd", family);
     }
-    if backend == DeviceBackend::Metal || words.contains("apple") {
-        let is_new = words.contains("apple10") || words.contains("neural accelerator");
+    if backend == DeviceBackend::Metal || starting("apple").is_some() {
+        let is_new = starting("apple10").is_some() || words.contains("neural accelerator");
         return ("apple", if is_new { "apple-gpu10" } else { "apple-gpu" }.into());
     }
-    if words.contains("xe") || words.contains("arc") || words.contains("intel") {
-        let families = [("xe2", "xe2"), ("xe-hpg", "xe-hpg"), ("xe-lp", "xe-lp")];
-        let found = families.iter().find(|(word, _)| words.contains(word));
-        return ("intel", found.map_or("xe", |(_, family)| family).into());
+    // Whole words: `aarch64` is no Arc.
+    let is_intel =
+        |word: &str| ["xe", "arc", "intel", "iris"].contains(&word) || word.starts_with("xe-");
+    if words.split(|c: char| !c.is_alphanumeric() && c != '-').any(is_intel)
+        || starting("xe2").is_some()
+    {
+        let families = ["xe2", "xe-hpg", "xe-lp"];
+        let found = families.into_iter().find(|family| starting(family).is_some());
+        return ("intel", found.unwrap_or("xe").into());
     }
     let makers = ["adreno", "mali", "immortalis", "nvidia", "amd", "radeon"];
     let maker = makers.into_iter().find(|maker| words.contains(maker)).unwrap_or("unknown");
@@ -352,6 +414,8 @@ fn usual_per_cycle(dots: Dots, maker: &str) -> f64 {
     }
 }
 
+/// More cores of one type than this are a slip of the pen.
+const MOST_CORES: f64 = 4096.0;
 /// Clock where none is told, GHz.
 const USUAL_CLOCK_GHZ: f64 = 3.0;
 
@@ -366,6 +430,9 @@ fn cores_in_words(text: &str, usual: f64) -> Vec<Cores> {
         let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
         let rest = part[digits.len()..].trim_start();
         let Ok(count) = digits.parse::<f64>() else { continue };
+        if count > MOST_CORES {
+            continue;
+        }
         let is_little = ["e", "lpe", "x a5", "x cortex-a5"].iter().any(|w| rest.starts_with(w))
             && !rest.starts_with("ex");
         if rest.contains("gpu") || rest.contains(" sm") || rest.contains(" cu") || count < 1.0 {
@@ -413,6 +480,31 @@ mod tests {
     }
 
     #[test]
+    fn bins_of_one_die_are_twins() {
+        let gpu = |id: &str, backend| Machine::new(find(id).unwrap(), backend).unwrap();
+        for (one, other, backend) in [
+            ("apple-m1-pro-gpu14", "apple-m1-pro-gpu16", DeviceBackend::Metal),
+            ("apple-m2-gpu8", "apple-m2-gpu10", DeviceBackend::Metal),
+            ("apple-m2-pro-gpu16", "apple-m2-pro-gpu19", DeviceBackend::Metal),
+            ("apple-m2-max-gpu30", "apple-m2-max-gpu38", DeviceBackend::Metal),
+            ("apple-m2-ultra-gpu60", "apple-m2-ultra-gpu76", DeviceBackend::Metal),
+            ("l40s", "rtx-4090", DeviceBackend::Cuda),
+            ("radeon-pro-w7900", "rx-7900-xtx", DeviceBackend::Rocm),
+        ] {
+            let (one, other) = (gpu(one, backend), gpu(other, backend));
+            assert!(one.is_twin(&other) && other.is_twin(&one), "{one:?} {other:?}");
+        }
+        // What their figures alone would not tell.
+        let (small, large) = ("apple-m2-max-gpu30", "apple-m2-max-gpu38");
+        let small = Machine { die: None, ..gpu(small, DeviceBackend::Metal) };
+        assert!(!small.is_twin(&gpu(large, DeviceBackend::Metal)));
+        let (small, large) = ("rtx-4080", "rtx-4090");
+        assert!(!gpu(small, DeviceBackend::Cuda).is_twin(&gpu(large, DeviceBackend::Cuda)));
+        // Cores and graphics of one die are other machines.
+        assert!(!cpu("apple-m2-max-cpu").is_twin(&gpu("apple-m2-max-gpu38", DeviceBackend::Metal)));
+    }
+
+    #[test]
     fn slow_cores_are_left_out() {
         let rock = cpu("rk3588-rock-5b");
         assert_eq!(rock.cores, 4.0, "of 4 Cortex-A76 and 4 Cortex-A55");
@@ -447,6 +539,25 @@ mod tests {
     }
 
     #[test]
+    fn makers_are_told_by_whole_words() {
+        let of = |words: &str| gpu_generation(words, DeviceBackend::Vulkan);
+        assert_eq!(of("aarch64 armv8.2 adreno 740").0, "adreno");
+        assert_eq!(of("aarch64 search").0, "unknown");
+        assert_eq!(of("deluxe pineapple mali-g710").0, "mali");
+        assert_eq!(of("intel(r) arc(tm) a770"), ("intel", "xe".into()));
+        assert_eq!(of("xe-hpg arc a770"), ("intel", "xe-hpg".into()));
+        assert_eq!(of("8 xe2"), ("intel", "xe2".into()));
+        assert_eq!(of("iris xe-lp"), ("intel", "xe-lp".into()));
+        assert_eq!(of("armv8.5 / apple7"), ("apple", "apple-gpu".into()));
+    }
+
+    #[test]
+    fn cores_beyond_reason_are_not_believed() {
+        assert_eq!(cores_in_words("100000000000000000000x Cortex-A76 2.4GHz", 16.0), []);
+        assert_eq!(cores_in_words("192x AmpereOne 3.2GHz", 16.0)[0].count, 192.0);
+    }
+
+    #[test]
     fn what_is_missing_is_named() {
         let bare = DeviceSpec::named("x", "X", DeviceKind::Gpu);
         let error = Machine::new(&bare, DeviceBackend::Cuda).unwrap_err().to_string();
@@ -454,5 +565,26 @@ mod tests {
         let error = Machine::new(&bare, DeviceBackend::Cpu).unwrap_err().to_string();
         assert!(error.contains("clusters"), "{error}");
         assert!(Machine::new(&bare, DeviceBackend::Npu).is_err());
+    }
+
+    #[test]
+    fn what_is_assumed_is_said() {
+        let read = |more: &str| {
+            let text = format!("id = \"x\"\nkind = \"cpu\"\nmem_bandwidth_gbps = 51.2\n{more}\n");
+            read_devices(&text, FileFormat::Toml, "x.toml").unwrap().devices.remove(0)
+        };
+        let assumed = |more: &str| assumptions(&read(more), DeviceBackend::Cpu);
+        // Words that name known cores are as good as clusters.
+        let words = read("peak_fp32_tflops = 0.768\ncores = \"8x zen3 @ 3.0 GHz\"");
+        let clusters = read("clusters = [{ core = \"zen3\", count = 8, clock_ghz = 3.0 }]");
+        let machine = |spec: &DeviceSpec| Machine::new(spec, DeviceBackend::Cpu).unwrap();
+        assert_eq!(machine(&words), machine(&clusters));
+        assert_eq!(assumptions(&words, DeviceBackend::Cpu), Vec::<String>::new());
+        let some = assumed("cores = \"8x Secret\"");
+        assert!(some[0].contains("`isa`") && some[1].contains("3 GHz assumed"), "{some:?}");
+        assert_eq!(some.len(), 2);
+        assert_eq!(assumed("cores = \"8x Secret 3.1 GHz\"\nisa = \"avx2\"").len(), 0);
+        let card = DeviceSpec::named("y", "Y", DeviceKind::Gpu);
+        assert_eq!(assumptions(&card, DeviceBackend::Vulkan).len(), 1);
     }
 }

@@ -6,11 +6,12 @@ use foretoken_spec::{DeviceBackend, DeviceSpec, Estimate, Phase, Tier};
 use ndarray::Array1;
 use serde::{Deserialize, Serialize};
 
+use crate::dates::{BuildDate, BuildDates};
 use crate::domain::{INTERVAL_LEVEL, N_FOLDS, NORMAL_90, Sample, belongs, interval_scale, kin};
 use crate::error::TransferError;
 use crate::facts::ModelFacts;
 use crate::kernel::Effects;
-use crate::machine::{Machine, Processor};
+use crate::machine::{Machine, Processor, assumptions};
 use crate::process::Posterior;
 use crate::rows::{Observation, Store, thin};
 use crate::task::{Point, Setup, Work, machine_names};
@@ -22,6 +23,8 @@ pub const MODEL_VERSION: u32 = 1;
 pub const MOST_PER_DEVICE: usize = 20;
 /// Known devices that a prediction names.
 const N_NEAREST: usize = 3;
+/// Factor on the width of the intervals for each thing that the data sheet does not tell: a guess.
+const WIDER_BY_ASSUMPTION: f64 = 1.3;
 /// What is fitted apart.
 const DOMAINS: [(Processor, Phase); 4] = [
     (Processor::Cpu, Phase::Prefill),
@@ -90,8 +93,28 @@ pub struct Fitted {
     pub effects: Effects,
     /// Factor on the intervals of a prediction from the data sheet, from left-out devices.
     pub interval_scale: f64,
-    /// The same where rows of the device are known, from left-out devices with three given rows.
+    /// The same where three or four rows of the device are known, from left-out devices with three
+    /// given rows; in older files for every number of rows.
     pub interval_scale_observed: f64,
+    /// The same of one or two rows, from left-out devices with one given row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_scale_one_row: Option<f64>,
+    /// The same of five rows and more, from left-out devices with five given rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_scale_five_rows: Option<f64>,
+}
+
+impl Fitted {
+    /// Factor on the intervals where so many rows of the device are known.
+    fn scale(&self, known_rows: u32) -> f64 {
+        let observed = self.interval_scale_observed;
+        match known_rows {
+            0 => self.interval_scale,
+            1 | 2 => self.interval_scale_one_row.unwrap_or(observed),
+            3 | 4 => observed,
+            _ => self.interval_scale_five_rows.unwrap_or(observed),
+        }
+    }
 }
 
 /// Sizes of effects that some devices had no part in.
@@ -142,10 +165,12 @@ pub struct Transfer {
     pub tier: Tier,
     /// The known devices that it leans on most, nearest first.
     pub nearest: Vec<Neighbour>,
-    /// Measurements of this very device behind it.
+    /// Measurements of this very device behind it, those that the model holds among them.
     pub observed: u32,
     /// Share of the floor: time that physics allows over the predicted time.
     pub efficiency: f64,
+    /// When the build that it is of was made; `None` where no row is dated.
+    pub build: Option<BuildDate>,
 }
 
 impl CrossDevice {
@@ -309,7 +334,8 @@ impl CrossDevice {
         spec: &DeviceSpec,
         backend: DeviceBackend,
     ) -> Result<DevicePredictor<'_>, TransferError> {
-        Ok(self.predictor(Machine::new(spec, backend)?))
+        let assumed = assumptions(spec, backend);
+        Ok(DevicePredictor { assumed, ..self.predictor(Machine::new(spec, backend)?) })
     }
 
     /// Predicts one time from a data sheet alone.
@@ -328,7 +354,8 @@ impl CrossDevice {
 
     /// A predictor for a machine with all that is known.
     pub(crate) fn predictor(&self, machine: Machine) -> DevicePredictor<'_> {
-        DevicePredictor { model: self, machine, observed: Vec::new(), is_held_out: false }
+        let (observed, assumed) = (Vec::new(), Vec::new());
+        DevicePredictor { model: self, machine, observed, assumed, is_held_out: false }
     }
 
     /// A predictor that has never seen the device nor its twins, if they are known.
@@ -344,13 +371,17 @@ fn place<T: Clone + PartialEq>(list: &mut Vec<T>, item: &T) -> usize {
     })
 }
 
+/// `1 row`, `2 rows`.
+pub(crate) fn n_rows(n: u32) -> String {
+    if n == 1 { "1 row".into() } else { format!("{n} rows") }
+}
+
 pub(crate) fn reasons(left_out: &BTreeMap<String, u32>) -> String {
-    let all: Vec<String> = left_out.iter().map(|(why, n)| format!("{n} rows: {why}")).collect();
+    let all: Vec<String> =
+        left_out.iter().map(|(why, n)| format!("{}: {why}", n_rows(*n))).collect();
     if all.is_empty() { "there are no rows".into() } else { all.join("; ") }
 }
 
-/// Rows that are given to a left-out device to see how wide its intervals must be.
-const GIVEN_ROWS: usize = 3;
 /// Factor on intervals where too few devices tell it.
 const USUAL_SCALE: f64 = 1.5;
 
@@ -361,7 +392,13 @@ fn fitted(sample: &Sample) -> Fitted {
         let scale = left_out.as_ref().map(|groups| interval_scale(sample, groups, given));
         scale.and_then(Result::ok).unwrap_or(USUAL_SCALE)
     };
-    Fitted { effects, interval_scale: scale(0), interval_scale_observed: scale(GIVEN_ROWS) }
+    Fitted {
+        effects,
+        interval_scale: scale(0),
+        interval_scale_observed: scale(3),
+        interval_scale_one_row: Some(scale(1)),
+        interval_scale_five_rows: Some(scale(5)),
+    }
 }
 
 /// Predicts times of one device, from its data sheet and from what was observed on it.
@@ -370,6 +407,8 @@ pub struct DevicePredictor<'a> {
     model: &'a CrossDevice,
     machine: Machine,
     observed: Vec<Observation>,
+    /// What the data sheet does not tell.
+    assumed: Vec<String>,
     /// Leave out what is known of the device and its twins.
     is_held_out: bool,
 }
@@ -388,6 +427,21 @@ impl DevicePredictor<'_> {
     /// What the model uses of the device.
     pub fn machine(&self) -> &Machine {
         &self.machine
+    }
+
+    /// What the data sheet does not tell and was assumed, each as a sentence; intervals are wider
+    /// for it.
+    pub fn assumed(&self) -> &[String] {
+        &self.assumed
+    }
+
+    /// Measured rows of this very device that the model holds, of both phases.
+    pub fn known_rows(&self) -> u32 {
+        let is_own = |row: &&Row| {
+            let other = &self.model.machines[row.machine];
+            other.id == self.machine.id && other.processor == self.machine.processor
+        };
+        self.model.rows().filter(is_own).map(|row| row.rows).sum()
     }
 
     /// Takes note of a measured time on this device; 1 to 5 of them narrow the intervals a lot.
@@ -440,9 +494,47 @@ impl DevicePredictor<'_> {
             })
     }
 
+    /// Devices, twins as one, that were left out in turn to find how wide intervals of a phase are.
+    pub fn interval_groups(&self, phase: Phase) -> u32 {
+        let Ok(domain) = self.domain(phase) else { return 0 };
+        let kin = kin(&self.model.machines);
+        let groups: BTreeSet<usize> = domain.rows.iter().map(|row| kin[row.machine]).collect();
+        groups.len() as u32
+    }
+
     /// The machines of the model.
     pub(crate) fn machines(&self) -> &[Machine] {
         &self.model.machines
+    }
+
+    /// Dates of the builds that are known for a setup on a device of this kind, of both phases;
+    /// engines on a backend that few devices have lean on wider groups.
+    pub fn dates(&self, setup: &Setup) -> Option<BuildDates> {
+        let machines = &self.model.machines;
+        let processor = self.machine.processor;
+        let domains = self.model.domains.iter().filter(|d| d.processor == processor);
+        let rows = domains.flat_map(|d| &d.rows).filter(|row| !self.is_hidden(row));
+        let dated: Vec<(&Row, f64)> = rows.filter_map(|r| Some((r, r.setup.year?))).collect();
+        let of = |keep: &dyn Fn(&Row) -> bool| -> Vec<(usize, f64)> {
+            dated.iter().filter(|(r, _)| keep(r)).map(|(r, year)| (r.machine, *year)).collect()
+        };
+        let backend = |row: &Row| row.setup.backend == setup.backend;
+        let engine = |row: &Row| backend(row) && row.setup.engine == setup.engine;
+        let kind = |row: &Row| engine(row) && machines[row.machine].kind == self.machine.kind;
+        BuildDates::of(&[of(&kind), of(&engine), of(&backend), of(&|_| true)])
+    }
+
+    /// The setup with the date of its build resolved: nothing is extrapolated in time.
+    fn dated(&self, setup: &Setup) -> (Setup, Option<BuildDate>) {
+        let build = self.dates(setup).map(|dates| dates.resolve(setup.year));
+        let year = build.map(|build| build.year).or(setup.year);
+        (Setup { year, ..setup.clone() }, build)
+    }
+
+    /// A row of this device, its setup dated as predictions are.
+    fn own_point(&self, o: &Observation) -> Point {
+        let (setup, _) = self.dated(&o.setup);
+        Observation { setup, ..o.clone() }.point_on(&self.machine)
     }
 
     /// What may be known of the others in a phase.
@@ -500,10 +592,9 @@ impl DevicePredictor<'_> {
             own += u32::from(self.model.machines[row.machine].id == self.machine.id);
             add(o.point(&self.model.machines), o.seconds_per_token);
         }
-        let machine = std::slice::from_ref(&self.machine);
         for o in self.observed.iter().filter(|o| o.work.phase == phase) {
             own += 1;
-            add(o.point(machine), o.seconds_per_token);
+            add(self.own_point(o), o.seconds_per_token);
         }
         let references: Vec<&Point> = points.iter().collect();
         let covariance = fitted.effects.matrix(&references);
@@ -536,12 +627,14 @@ impl DevicePredictor<'_> {
         work: &Work,
     ) -> Transfer {
         let source = if self.observed.is_empty() { "" } else { "observed" };
-        self.answer_at(prepared, &Point::new(&self.machine, setup, model, work, source), work)
+        let (setup, build) = self.dated(setup);
+        let point = Point::new(&self.machine, &setup, model, work, source);
+        Transfer { build, ..self.answer_at(prepared, &point, work) }
     }
 
     /// Predicts the time of a row, as whoever measured it would.
     pub(crate) fn answer_row(&self, prepared: &Prepared, o: &Observation) -> Transfer {
-        self.answer_at(prepared, &o.point_on(&self.machine), &o.work)
+        self.answer_at(prepared, &self.own_point(o), &o.work)
     }
 
     fn answer_at(&self, prepared: &Prepared, point: &Point, work: &Work) -> Transfer {
@@ -549,11 +642,9 @@ impl DevicePredictor<'_> {
         let effects = &prepared.fitted.effects;
         let cross = effects.cross(point, &references);
         let (mean, variance) = prepared.posterior.at(&cross, effects.variance(point));
-        let scale = match prepared.own {
-            0 => prepared.fitted.interval_scale,
-            _ => prepared.fitted.interval_scale_observed,
-        };
-        let half = NORMAL_90 * scale * variance.sqrt();
+        let wider = WIDER_BY_ASSUMPTION.powi(self.assumed.len() as i32);
+        let scale = prepared.fitted.scale(prepared.own);
+        let half = NORMAL_90 * scale * wider * variance.sqrt();
         let seconds = |shift: f64| point.floor * (mean + shift).exp();
         let ms = |shift: f64| 1e3 * work.n_tokens * seconds(shift);
         Transfer {
@@ -569,10 +660,11 @@ impl DevicePredictor<'_> {
                 upper: 1.0 / seconds(-half),
                 level: INTERVAL_LEVEL,
             },
-            tier: if prepared.own > 0 { Tier::SameDeviceClass } else { Tier::SpecSheet },
+            tier: if prepared.own > 0 { Tier::MeasuredRows } else { Tier::SpecSheet },
             nearest: nearest(point, prepared, self.model, &self.machine.id),
             observed: prepared.own,
             efficiency: (-mean).exp(),
+            build: None,
         }
     }
 }

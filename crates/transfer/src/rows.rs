@@ -15,12 +15,16 @@ const FEWEST_PROMPT_TOKENS: u32 = 16;
 /// Tokens of a prompt and of an answer where the source does not tell.
 const USUAL_PROMPT: u32 = 512;
 const USUAL_ANSWER: f64 = 128.0;
-/// Flags of the store that mark another regime, or an engine that is not told.
-const LEFT_OUT_FLAGS: [(&str, &str); 4] = [
+/// Flags that mark another regime, an engine that is not told, or more than one processor: those of
+/// the store, and those that an import sets.
+const LEFT_OUT_FLAGS: [(&str, &str); 7] = [
     ("small_batch", "passes of a few tokens: another regime"),
     ("runtime_unknown", "the engine is not told"),
     ("end_to_end", "timed by a server from request to answer: more than the passes"),
     ("egpu_pcie_x1", "a graphics card behind one PCIe lane of a board"),
+    ("gpu_layers_limited", "some layers are on the processor, the others on the graphics card"),
+    ("several_gpus", "several graphics cards share the work"),
+    ("kv_on_cpu", "the cache is in the processor's memory, not the graphics card's"),
 ];
 
 /// One measured configuration of one device.
@@ -51,6 +55,9 @@ pub struct Store {
     pub machines: Vec<Machine>,
     /// The measurements.
     pub observations: Vec<Observation>,
+    /// Of each, what else its source tells of how it was made: build, date, notes. The model knows
+    /// none of it, and measurements that differ in it are no repeats.
+    pub makings: Vec<String>,
     /// Rows that were left out, by reason.
     pub left_out: BTreeMap<String, u32>,
 }
@@ -86,7 +93,10 @@ impl Store {
         let mut index: BTreeMap<(String, bool), usize> = BTreeMap::new();
         for row in rows {
             match store.observation(row, find, shapes, &mut index) {
-                Ok(observation) => store.observations.push(observation),
+                Ok(observation) => {
+                    store.observations.push(observation);
+                    store.makings.push(making(row));
+                }
                 Err(reason) => *store.left_out.entry(reason).or_default() += 1,
             }
         }
@@ -202,7 +212,17 @@ fn seconds_per_token(row: &SpeedRow) -> f64 {
     }
 }
 
-fn configuration(o: &Observation) -> String {
+/// What a source tells of a measurement and the model does not know.
+fn making(row: &SpeedRow) -> String {
+    let options = row.llama_bench.as_deref().map(|details| {
+        (&details.type_k, &details.type_v, details.n_batch, &details.split_mode, &details.devices)
+    });
+    let texts = (&row.runtime_version, &row.source_date, &row.notes, &row.batch);
+    format!("{texts:?}|{options:?}")
+}
+
+/// All that the model knows of how a measurement was made, and who made it.
+pub(crate) fn configuration(o: &Observation) -> String {
     format!(
         "{}|{}|{}|{:?}|{}|{}|{:.0}|{}|{}|{:.1}|{:?}|{:?}|{:?}|{}",
         o.machine,
@@ -284,6 +304,7 @@ mod tests {
         };
         let store = join(&[pi(2.0), pi(4.0), pi(5.0)]);
         assert_eq!((store.machines.len(), store.observations.len()), (1, 3));
+        assert_eq!(store.makings.len(), 3);
         let medians = store.medians();
         assert_eq!((medians.len(), medians[0].rows), (1, 3));
         assert!((medians[0].ms() - 250.0).abs() < 1e-9);
@@ -298,9 +319,14 @@ mod tests {
         let stranger = SpeedRow { device_id: "nobody-knows".into(), ..good.clone() };
         let nameless = SpeedRow { flags: vec!["runtime_unknown".into()], ..good.clone() };
         let npu = SpeedRow { backend: "npu".into(), ..good.clone() };
-        let store = join(&[good, small, marked, stranger, nameless, npu]);
+        let flagged = |flag: &str| SpeedRow { flags: vec![flag.into()], ..good.clone() };
+        let split = ["gpu_layers_limited", "several_gpus", "kv_on_cpu"].map(flagged);
+        let mut rows = vec![good, small, marked, stranger, nameless, npu];
+        rows.extend(split);
+        let store = join(&rows);
         assert_eq!(store.observations.len(), 1);
-        assert_eq!(store.left_out.values().sum::<u32>(), 5);
+        assert_eq!(store.left_out.values().sum::<u32>(), 8);
+        assert_eq!(store.left_out["several graphics cards share the work"], 1);
         assert!(store.left_out.contains_key("device `nobody-knows` has no data sheet"));
     }
 

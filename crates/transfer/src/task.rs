@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::facts::{ModelFacts, plain, quant_family};
 use crate::machine::{Dots, Machine, Processor};
 
-/// When a build was made that nobody dates: the newest that the model knows well.
-pub(crate) const NEWEST: f64 = 2026.5;
+/// When a build was made that nobody dates, in rows that are known; predictions resolve theirs by
+/// [`crate::dates`] first. The middle of the dates that are known.
+const UNDATED: f64 = 2025.5;
 /// Tokens of a pass where the engine is not told otherwise (llama.cpp's `-ub`).
 pub(crate) const MICRO_BATCH: u32 = 512;
 
@@ -25,7 +26,8 @@ pub struct Setup {
     /// Whether attention was fused; `None` where it is not told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flash_attention: Option<bool>,
-    /// When the build was made, as a year with its fraction; the newest where not told.
+    /// When the build was made, as a year with its fraction; where not told, what is usual among
+    /// the rows of engine and backend ([`crate::BuildDates`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub year: Option<f64>,
     /// Tokens that are computed at once.
@@ -314,7 +316,7 @@ impl Task<'_> {
         let size = (model.step_bytes / 1e9).ln();
         let bits = model.bits_per_weight().ln();
         let waiting = -model.active_share().ln();
-        let age = self.setup.year.unwrap_or(NEWEST).clamp(2023.3, 2026.8) - 2025.0;
+        let age = self.setup.year.unwrap_or(UNDATED).clamp(2023.3, 2026.8) - 2025.0;
         let fused = self.setup.flash_attention.map_or(0.0, |on| if on { 0.5 } else { -0.5 });
         let cached = (10.0 * self.cache_bytes() / model.step_bytes).ln_1p();
         let depth = (self.work.depth / 1e3).ln_1p();

@@ -4,28 +4,36 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use foretoken_spec::{
-    BaselineError, DeviceBackend, GroupError, HoldOut, Phase, SCHEMA_VERSION, Tier, ValidationCase,
+    DeviceBackend, HoldOut, LeftOutRows, Phase, SCHEMA_VERSION, Tier, ValidationCase,
     ValidationReport,
 };
-use foretoken_stats::{ErrorInput, SplitMix64, half_split_difference, median, summarise};
+use foretoken_stats::SplitMix64;
 
 use crate::TransferError;
 use crate::baselines::Baselines;
-use crate::domain::INTERVAL_LEVEL;
+use crate::by_device::{device_errors, repeats};
+use crate::by_group::{engine_groups, groups};
 use crate::machine::Machine;
-use crate::model::{CrossDevice, DevicePredictor, Prepared, Transfer, reasons};
+use crate::model::{CrossDevice, DevicePredictor, Prepared, Transfer, n_rows, reasons};
 use crate::rows::{Observation, Store, thin};
 use crate::task::tag;
+use crate::undated::{ask_undated, undated_errors};
 
 /// Rows of the held-out device that are given.
-const GIVEN: [usize; 4] = [0, 1, 3, 5];
+pub(crate) const GIVEN: [usize; 4] = [0, 1, 3, 5];
 /// A nearest known device beyond this distance is no neighbour.
 const FAR: f64 = 0.6;
 
-/// A case with what its groups are made of.
-struct Judged {
-    case: ValidationCase,
-    device: String,
+/// A case with what its device's row is made of.
+pub(crate) struct Judged {
+    /// The case; its device, engine and backend are told.
+    pub case: ValidationCase,
+    /// Index of the machine in the store.
+    pub machine: usize,
+    /// Who measured it.
+    pub source: String,
+    /// The known device that is most like it, and how far it is.
+    pub nearest: Option<(String, f64)>,
 }
 
 /// Predicts every configuration of the store with its device left out of the model.
@@ -52,6 +60,7 @@ pub fn validate(
     }
     let noise = repeats(store);
     let mut judged = Vec::new();
+    let mut undated = Vec::new();
     let mut refused: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     let mut by_machine: BTreeMap<usize, Vec<&Observation>> = BTreeMap::new();
     for o in &observations {
@@ -74,6 +83,7 @@ pub fn validate(
             }
             if !rows.is_empty() {
                 judge(&out, machine, phase, &rows, &mut judged)?;
+                undated.extend(ask_undated(&out, machine, phase, &rows)?);
             }
         }
     }
@@ -84,8 +94,13 @@ pub fn validate(
             format!("no prediction for {what}: no other device has it ({})", names.join(", "))
         })
         .collect();
-    for (reason, n) in &store.left_out {
-        warnings.push(format!("{n} rows left out: {reason}"));
+    let left_out: Vec<LeftOutRows> = store
+        .left_out
+        .iter()
+        .map(|(reason, rows)| LeftOutRows { reason: reason.clone(), rows: *rows })
+        .collect();
+    for LeftOutRows { reason, rows } in &left_out {
+        warnings.push(format!("{} left out: {reason}", n_rows(*rows)));
     }
     if judged.is_empty() {
         return Err(TransferError::Empty(warnings.join("; ")));
@@ -96,7 +111,11 @@ pub fn validate(
         device: format!("{} machines, each left out", store.machines.len()),
         groups: groups(&judged, &noise),
         metrics: Vec::new(),
+        engines: engine_groups(&judged, &noise),
+        devices: device_errors(&judged, &noise),
+        undated: undated_errors(&undated),
         cases: judged.into_iter().map(|j| j.case).collect(),
+        left_out,
         warnings,
     })
 }
@@ -115,7 +134,7 @@ fn judge(
     let blind = out.prepare(phase)?;
     for o in rows {
         let answer = out.answer(&blind, &o.setup, &o.model, &o.work);
-        judged.push(case(machine, o, &answer, 0, &baselines));
+        judged.push(case(machine, o, &answer, None, &baselines));
     }
     let mut by_setup: BTreeMap<(DeviceBackend, &str), Vec<&Observation>> = BTreeMap::new();
     for &o in rows {
@@ -136,6 +155,8 @@ fn judge(
             let prepared: Prepared = with.prepare(phase)?;
             for o in hidden {
                 let answer = with.answer_row(&prepared, o);
+                let alone = out.answer(&blind, &o.setup, &o.model, &o.work);
+                let given = Some((given, alone.ms.point));
                 judged.push(case(machine, o, &answer, given, &baselines));
             }
         }
@@ -143,14 +164,16 @@ fn judge(
     Ok(())
 }
 
+/// `given`: rows of the device that were given, and what its data sheet alone foretells.
 fn case(
     machine: &Machine,
     o: &Observation,
     answer: &Transfer,
-    given: usize,
+    given: Option<(usize, f64)>,
     baselines: &Baselines<'_>,
 ) -> Judged {
     let point = o.point_on(machine);
+    let (given, spec_only_ms) = given.map_or((0, None), |(given, ms)| (given, Some(ms)));
     let in_ms = |seconds: f64| 1e3 * seconds * o.work.n_tokens;
     let nearest = answer.nearest.first();
     let far = nearest.is_none_or(|n| n.distance > FAR);
@@ -162,6 +185,8 @@ fn case(
         group: Some(format!("{}/{}", machine.kind, o.setup.backend)),
         held_out: machine.id.clone(),
         rows: given as u32,
+        engine: Some(o.setup.engine.clone()),
+        threads: o.setup.threads,
         model: o.model.name.clone(),
         quant: o.model.quant.clone(),
         phase: o.work.phase,
@@ -170,11 +195,12 @@ fn case(
         loads: o.rows,
         observed_ms: o.ms(),
         predicted_ms: answer.ms.point,
+        spec_only_ms,
         lower_ms: answer.ms.lower,
         upper_ms: answer.ms.upper,
         error: answer.ms.point / o.ms() - 1.0,
         noise: None,
-        tier: if given > 0 { Tier::SameDeviceClass } else { answer.tier },
+        tier: if given > 0 { Tier::MeasuredRows } else { answer.tier },
         extrapolation: if far { vec!["no known device is near".into()] } else { Vec::new() },
         reason: format!("{}{threads}; near it: {}", o.setup.engine, named.join(", ")),
         baselines: baselines
@@ -183,117 +209,6 @@ fn case(
             .map(|(name, seconds)| (name, in_ms(seconds)))
             .collect(),
     };
-    Judged { device: machine.id.clone(), case }
-}
-
-/// Errors by rows given, phase, and kind and backend of the device; all of them first.
-fn groups(judged: &[Judged], noise: &BTreeMap<(String, Phase), Vec<f64>>) -> Vec<GroupError> {
-    let names: BTreeSet<Option<String>> = judged.iter().map(|j| j.case.group.clone()).collect();
-    let mut groups = Vec::new();
-    for name in std::iter::once(None).chain(names) {
-        for given in GIVEN {
-            for phase in [Phase::Prefill, Phase::Decode] {
-                let of_group: Vec<&Judged> = judged
-                    .iter()
-                    .filter(|j| name.is_none() || j.case.group == name)
-                    .filter(|j| j.case.rows as usize == given && j.case.phase == phase)
-                    .collect();
-                let floors: Vec<f64> = noise
-                    .iter()
-                    .filter(|((group, of), _)| {
-                        *of == phase && name.as_ref().is_none_or(|n| n == group)
-                    })
-                    .flat_map(|(_, values)| values.iter().copied())
-                    .collect();
-                groups.extend(group(name.clone(), given, phase, &of_group, median(&floors)));
-            }
-        }
-    }
-    groups
-}
-
-fn group(
-    name: Option<String>,
-    given: usize,
-    phase: Phase,
-    judged: &[&Judged],
-    noise_floor: Option<f64>,
-) -> Option<GroupError> {
-    let cases: Vec<&ValidationCase> = judged.iter().map(|j| &j.case).collect();
-    let pair =
-        |c: &&ValidationCase| ErrorInput { observed: c.observed_ms, predicted: c.predicted_ms };
-    let summary = summarise(&cases.iter().map(pair).collect::<Vec<_>>())?;
-    let inside = |c: &&&ValidationCase| (c.lower_ms..=c.upper_ms).contains(&c.observed_ms);
-    let covered = cases.iter().filter(inside).count();
-    let half = |c: &&ValidationCase| (c.upper_ms - c.lower_ms) / 2.0 / c.predicted_ms;
-    let mut by_device: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for j in judged {
-        by_device.entry(&j.device).or_default().push(j.case.error.abs());
-    }
-    let medians: Vec<f64> = by_device.values().filter_map(|errors| median(errors)).collect();
-    Some(GroupError {
-        hold_out: HoldOut::Device,
-        group: name,
-        rows: given as u32,
-        phase,
-        n: summary.n as u32,
-        devices: Some(by_device.len() as u32),
-        mdape: summary.mdape,
-        mdape_by_device: median(&medians),
-        mape: summary.mape,
-        p90_ape: summary.p90_ape,
-        max_ape: summary.max_ape,
-        bias: summary.bias,
-        within_10pct: summary.within_10pct,
-        coverage: covered as f64 / summary.n as f64,
-        interval_level: INTERVAL_LEVEL,
-        interval_half_width: median(&cases.iter().map(half).collect::<Vec<_>>()).unwrap_or(0.0),
-        noise_floor,
-        baselines: baseline_errors(&cases),
-    })
-}
-
-fn baseline_errors(cases: &[&ValidationCase]) -> BTreeMap<String, BaselineError> {
-    let names: BTreeSet<&String> = cases.iter().flat_map(|c| c.baselines.keys()).collect();
-    let of_name = |name: &String| {
-        let pairs: Vec<ErrorInput> = cases
-            .iter()
-            .filter_map(|c| {
-                let predicted = *c.baselines.get(name)?;
-                Some(ErrorInput { observed: c.observed_ms, predicted })
-            })
-            .collect();
-        let summary = summarise(&pairs)?;
-        let error = BaselineError {
-            n: summary.n as u32,
-            mdape: summary.mdape,
-            mape: summary.mape,
-            p90_ape: summary.p90_ape,
-            bias: summary.bias,
-        };
-        Some((name.clone(), error))
-    };
-    names.into_iter().filter_map(of_name).collect()
-}
-
-/// How far measurements of the same device, engine, model and length differ from each other: the
-/// relative difference of two halves, with half a step of rounding where speeds were rounded.
-fn repeats(store: &Store) -> BTreeMap<(String, Phase), Vec<f64>> {
-    let mut same: BTreeMap<String, Vec<&Observation>> = BTreeMap::new();
-    for o in &store.observations {
-        let what = (&o.setup.engine, o.setup.backend, o.setup.threads, &o.model.name);
-        let how = (&o.model.quant, o.work.phase.name(), o.work.n_tokens, o.work.depth.round());
-        same.entry(format!("{}|{what:?}|{how:?}", o.machine)).or_default().push(o);
-    }
-    let mut floors: BTreeMap<(String, Phase), Vec<f64>> = BTreeMap::new();
-    for group in same.into_values() {
-        let seconds: Vec<f64> = group.iter().map(|o| o.seconds_per_token).collect();
-        let rounding = group[0].rounding.sqrt();
-        let differs = half_split_difference(&seconds);
-        let Some(floor) = differs.or((rounding > 0.0).then_some(rounding)) else { continue };
-        let kind = store.machines[group[0].machine].kind;
-        let name = format!("{kind}/{}", group[0].setup.backend);
-        floors.entry((name, group[0].work.phase)).or_default().push(floor.max(rounding));
-    }
-    floors
+    let nearest = nearest.map(|n| (n.id.clone(), n.distance));
+    Judged { case, machine: o.machine, source: o.source.clone(), nearest }
 }

@@ -12,7 +12,7 @@ use foretoken_plan::{Design, MiniPlan};
 use foretoken_runner::{Engine, OpenDevice, rfc3339_utc, tool_info};
 use foretoken_spec::{Backend, DeviceInfo, Measurement, QuantScheme, ToolInfo};
 
-use crate::args::CalibrateArgs;
+use crate::args::{CalibrateArgs, EngineArg};
 use crate::commands::check_fits;
 use crate::files::{
     calibration_folder, check_writable, datasets_folder, is_same_machine, make_folder,
@@ -42,8 +42,6 @@ pub struct Job {
     pub proof_file: PathBuf,
     /// The measurements of the proof while it runs.
     pub partial_proof_file: PathBuf,
-    /// What may be measured.
-    pub design: Design,
     /// Lines of an interrupted run.
     pub already: Vec<Measurement>,
 }
@@ -53,12 +51,15 @@ impl Job {
     pub fn settle(
         args: &CalibrateArgs,
         engine: &dyn Engine,
-        device: &OpenDevice,
         output: &Output,
     ) -> anyhow::Result<Self> {
-        let default_id = || default_id(engine.device(), engine.threads());
+        let name = match args.engine.engine {
+            EngineArg::Candle => "candle",
+            EngineArg::LlamaCpp => "llama.cpp",
+        };
+        let default_id = || default_id(engine.device(), name, engine.threads());
         let id = args.name.clone().unwrap_or_else(default_id);
-        let schemes = if args.quant.is_empty() { default_schemes() } else { args.quant.clone() };
+        let schemes = schemes(args);
         let calibration_file = calibration_file(args, &id)?;
         let datasets = datasets_beside(args.out.as_deref());
         let named = |suffix: &str| datasets.join(format!("{id}.{suffix}jsonl"));
@@ -72,7 +73,6 @@ impl Job {
             proof_file: named("proof."),
             partial_proof_file: named("proof.partial."),
             calibration_file,
-            design: design(&schemes, device)?,
             already: Vec::new(),
             schemes,
             id,
@@ -85,7 +85,7 @@ impl Job {
             check_writable(file)?;
         }
         if args.resume {
-            job.already = interrupted(&job.partial_file, engine, &job.tool)?;
+            job.already = interrupted(&job.partial_file, name, engine, &job.tool)?;
             job.budget = args.budget.saturating_sub(measured_time(&job.already));
         } else {
             set_aside(&job.partial_file, output)?;
@@ -94,12 +94,17 @@ impl Job {
     }
 }
 
-/// Name of a calibration of a device, unless it is given one. A GPU's host does its part with as
-/// many threads as it likes.
-pub fn default_id(device: &DeviceInfo, threads: u32) -> String {
+/// The quantizations to cover.
+pub fn schemes(args: &CalibrateArgs) -> Vec<QuantScheme> {
+    if args.quant.is_empty() { default_schemes() } else { args.quant.clone() }
+}
+
+/// Name of a calibration of a device and engine, unless it is given one. A GPU's host does its part
+/// with as many threads as it likes.
+pub fn default_id(device: &DeviceInfo, engine: &str, threads: u32) -> String {
     match device.backend {
-        Backend::Cpu => format!("{}-candle-{threads}t", device.id),
-        backend => format!("{}-candle-{backend}", device.id),
+        Backend::Cpu => format!("{}-{engine}-{threads}t", device.id),
+        backend => format!("{}-{engine}-{backend}", device.id),
     }
 }
 
@@ -126,7 +131,7 @@ fn require_own(file: &Path) -> anyhow::Result<()> {
 }
 
 /// The design for a machine: the mini-models that its memory holds.
-fn design(schemes: &[QuantScheme], device: &OpenDevice) -> anyhow::Result<Design> {
+pub fn design(schemes: &[QuantScheme], device: &OpenDevice) -> anyhow::Result<Design> {
     let refusal = RefCell::new(None);
     let fits = |mini: &MiniPlan| match check_fits(&mini.model, &mini.workloads, device) {
         Ok(()) => true,
@@ -173,6 +178,7 @@ pub fn set_aside(partial: &Path, output: &Output) -> anyhow::Result<()> {
 /// The lines of an interrupted run, which must be those of this device, engine and build.
 fn interrupted(
     partial: &Path,
+    name: &str,
     engine: &dyn Engine,
     tool: &ToolInfo,
 ) -> anyhow::Result<Vec<Measurement>> {
@@ -182,7 +188,7 @@ fn interrupted(
     }
     let lines = read_lines(partial)?.measurements;
     for line in &lines {
-        if let Some(difference) = difference(line, engine, tool) {
+        if let Some(difference) = difference(line, name, engine, tool) {
             let message = format!("cannot resume {}: {difference}", partial.display());
             let hint = "run as the interrupted run did, or without --resume";
             return Err(Hinted::new(message, hint).into());
@@ -192,17 +198,29 @@ fn interrupted(
 }
 
 /// What would not be fitted together: the first field that differs, and both values.
-fn difference(line: &Measurement, engine: &dyn Engine, tool: &ToolInfo) -> Option<String> {
+fn difference(
+    line: &Measurement,
+    name: &str,
+    engine: &dyn Engine,
+    tool: &ToolInfo,
+) -> Option<String> {
     let differs = |field: &str, then: String, now: String| {
         (then != now).then(|| format!("its `{field}` is {then}, now it is {now}"))
     };
+    let threads = (line.threads.to_string(), engine.threads().to_string());
+    // Which build of another engine it is, and on what, is known when it has run.
+    if line.engine.name != name || name != engine.info().name {
+        let engines = (line.engine.name.clone(), name.to_owned());
+        return differs("engine", engines.0, engines.1)
+            .or_else(|| differs("threads", threads.0, threads.1));
+    }
     if !is_same_machine(&line.device, engine.device()) {
         let (then, now) = (&line.device.id, &engine.device().id);
         return Some(format!("its `device` is {then}, now it is {now} (or its cache or isa)"));
     }
     let version = |e: foretoken_spec::EngineInfo| format!("{} {}", e.name, e.version);
     let debug = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
-    differs("threads", line.threads.to_string(), engine.threads().to_string())
+    differs("threads", threads.0, threads.1)
         .or_else(|| differs("engine", version(line.engine.clone()), version(engine.info())))
         .or_else(|| differs("allocator", debug(&line.allocator), debug(&engine.allocator())))
         .or_else(|| differs("sampling", debug(&line.sampling), debug(&engine.sampling())))

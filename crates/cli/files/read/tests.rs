@@ -65,8 +65,7 @@ fn errors_name_file_line_and_field() {
         ("/reference/0/stream_bytes_per_second", json!(-1.0), "stream_bytes_per_second"),
         ("/reference/0/stream_bytes_per_second", json!(null), "stream_bytes_per_second"),
         ("/device/backend", json!("tpu"), "field `device.backend`"),
-        ("/device/backend", json!("cuda"), "field `device.backend` is cuda"),
-        ("/engine/name", json!("llama.cpp"), "field `engine.name` is \"llama.cpp\""),
+        ("/engine/name", json!("ollama"), "field `engine.name` is \"ollama\""),
         ("/threads", json!(0), "field `threads`"),
         ("/workload/depth", json!(u32::MAX), "absurd"),
         ("/model/shape/n_layers", json!(u32::MAX), "field `model.shape.n_layers`"),
@@ -116,7 +115,8 @@ fn nothing_to_read_is_an_error() {
 
 #[test]
 fn another_backend_is_refused_with_both_names() {
-    let error = require_backend(Path::new("c.json"), Backend::Cuda, Backend::Cpu).unwrap_err();
+    let error =
+        require_backend(Path::new("c.json"), Backend::Cuda, Some(DeviceBackend::Cpu)).unwrap_err();
     assert!(error.to_string().contains("is cuda, but cpu"), "{error}");
 }
 

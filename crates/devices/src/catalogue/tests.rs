@@ -191,3 +191,17 @@ fn a_backend_is_what_the_device_runs() {
     assert_eq!(runs("apple-m1")[0], DeviceBackend::Metal);
     assert_eq!(runs("rtx-4090")[0], DeviceBackend::Cuda);
 }
+
+#[test]
+fn one_device_of_a_file_of_several_is_named_behind_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("two.csv");
+    std::fs::write(&path, "device_id,kind,mem_gb\na,cpu,8\nb,cpu,16\n").unwrap();
+    let file = path.display().to_string();
+    assert_eq!(resolve(&format!("{file}#b")).unwrap().mem_gb, Some(16.0));
+    let error = resolve(&file).unwrap_err();
+    assert!(error.to_string().ends_with("holds 2 devices where one is needed"), "{error}");
+    assert!(error.hint().unwrap().contains(&format!("{file}#a or {file}#b")));
+    let error = resolve(&format!("{file}#c")).unwrap_err();
+    assert!(error.to_string().ends_with("holds no device `c`"), "{error}");
+}

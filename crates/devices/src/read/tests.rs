@@ -203,3 +203,43 @@ proptest! {
         prop_assert_eq!(back.figures(), spec.figures());
     }
 }
+
+#[test]
+fn words_of_cores_become_clusters_and_what_follows_from_them() {
+    let text =
+        "id = \"x\"\nkind = \"cpu\"\nmem_bandwidth_gbps = 51.2\ncores = \"8x zen3 @ 3.0 GHz\"\n";
+    let device = read_devices(text, FileFormat::Toml, "x.toml").unwrap().devices.remove(0);
+    assert_eq!((device.clusters.len(), device.clusters[0].count), (1, 8));
+    assert!(device.isa.unwrap().contains("avx2"));
+    // 8 × 3 GHz × 32.
+    assert_eq!(device.peak_fp32_tflops, Some(0.768));
+}
+
+#[test]
+fn ids_and_keys_that_lead_astray_are_refused() {
+    for id in ["a b", "a/../c", "a,b", "a\tb"] {
+        let text = serde_json::json!({ "id": id, "kind": "cpu" }).to_string();
+        let error = read_devices(&text, FileFormat::Json, "x.json").unwrap_err();
+        assert!(error.hint().unwrap().contains("without spaces"), "{error}");
+    }
+    let twice = "{\"id\": \"x\", \"kind\": \"cpu\",\n \"mem_gb\": 8, \"mem_gb\": 16}";
+    let error = read_devices(twice, FileFormat::Json, "x.json").unwrap_err();
+    assert_eq!(error.to_string(), "x.json, line 2: the field `mem_gb` is there twice");
+    let quoted = "id = \"x\"\nkind = \"cpu\"\nmem_gb = \"8 GB\"\n";
+    let error = read_devices(quoted, FileFormat::Toml, "x.toml").unwrap_err().to_string();
+    assert!(error.ends_with("found \"8 GB\""), "{error}");
+}
+
+#[test]
+fn semicolons_of_spreadsheets_are_read() {
+    let text = "device_id;kind;mem_bandwidth_gbps;mem_gb\nx;soc;17.1;8\n";
+    let devices = read_devices(text, FileFormat::Csv, "x.csv").unwrap().devices;
+    assert_eq!(devices[0].mem_bandwidth_gbps, Some(17.1));
+    let comma = text.replace("17.1", "17,1");
+    let error = read_devices(&comma, FileFormat::Csv, "x.csv").unwrap_err();
+    assert!(
+        error.to_string().contains("line 2") && error.to_string().contains("`17,1`"),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("not a comma"));
+}

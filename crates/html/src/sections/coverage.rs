@@ -1,16 +1,17 @@
 //! Whether the intervals keep their promise, and how wide they are.
 
 use foretoken_report::{Sheet, units};
-use foretoken_spec::{GroupError, ValidationReport};
+use foretoken_spec::{GroupError, Phase, ValidationReport};
 
 use crate::markup::{Key, figures, legend, paragraph, table};
 use crate::plot::{Axis, Mark, Plot, PlotError, Stroke, row};
 use crate::theme::Ink;
 use crate::words;
 
-/// Coverage of one hold-out in one phase.
+/// Coverage of one named group in one phase.
 #[derive(Debug, Clone, PartialEq)]
-struct Coverage<'a> {
+pub(crate) struct Coverage<'a> {
+    name: String,
     group: &'a GroupError,
     /// 95 % interval of the share, by Wilson's score.
     share: (f64, f64),
@@ -24,7 +25,7 @@ pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
     let coverages: Vec<Coverage<'_>> = report
         .groups
         .iter()
-        .map(|group| Coverage { group, share: wilson(group.coverage, group.n) })
+        .map(|group| Coverage::new(words::hold_out(group.hold_out), group))
         .collect();
     let phases = words::phases(report.groups.iter().map(|group| group.phase));
     let mut plots = Vec::new();
@@ -37,18 +38,32 @@ pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
             plots.push(plot(words::titled(title, setup), &of_plot));
         }
     }
+    Ok(paragraph(INTRO)
+        + &legend(&keys(&phases))
+        + &figures("coverage", &plots)?
+        + &table("Coverage and width of the intervals", &sheet(&coverages)))
+}
+
+/// How to read it.
+pub(crate) const INTRO: &str = "The share of observations inside their interval; an honest 90 % interval covers about nine in \
+     ten, a cautious one more. The line through a point is the 95 % interval of the share itself, \
+     which few cases leave wide. Width matters as much: an interval that covers everything says \
+     nothing.";
+
+/// What the marks mean.
+pub(crate) fn keys(phases: &[Phase]) -> Vec<(Key, String)> {
     let mut keys: Vec<(Key, String)> =
         phases.iter().map(|phase| words::phase_key(*phase)).collect();
     keys.push((Key::Line(Ink::Limit), "nominal level".into()));
     keys.push((Key::Area(Ink::Band), "within 5 points of it".into()));
-    let intro = "The share of observations inside their interval; an honest 90 % interval covers \
-        about nine in ten, a cautious one more. The line through a point is the 95 % interval of \
-        the share itself, which few cases leave wide. Width matters as much: an interval that \
-        covers everything says nothing.";
-    Ok(paragraph(intro)
-        + &legend(&keys)
-        + &figures("coverage", &plots)?
-        + &table("Coverage and width of the intervals", &sheet(&coverages)))
+    keys
+}
+
+impl<'a> Coverage<'a> {
+    /// The coverage of a group.
+    pub(crate) fn new(name: String, group: &'a GroupError) -> Self {
+        Self { name, group, share: wilson(group.coverage, group.n) }
+    }
 }
 
 /// Wilson's score interval of a share at 95 %.
@@ -60,7 +75,8 @@ fn wilson(share: f64, n: u32) -> (f64, f64) {
     ((centre - spread).max(0.0), (centre + spread).min(1.0))
 }
 
-fn plot(title: String, coverages: &[&Coverage<'_>]) -> Plot {
+/// The share inside of each group, with its own interval.
+pub(crate) fn plot(title: String, coverages: &[&Coverage<'_>]) -> Plot {
     let n = coverages.len();
     let level = coverages.first().map_or(0.9, |c| c.group.interval_level);
     let least = coverages.iter().map(|c| c.share.0).fold(level - 0.15, f64::min).max(0.0);
@@ -93,11 +109,9 @@ fn plot(title: String, coverages: &[&Coverage<'_>]) -> Plot {
     }
     let said: Vec<String> = coverages
         .iter()
-        .map(|c| {
-            format!("{} {}", words::hold_out(c.group.hold_out), units::percent(c.group.coverage))
-        })
+        .map(|c| format!("{} {}", c.name, units::percent(c.group.coverage)))
         .collect();
-    let names: Vec<String> = coverages.iter().map(|c| words::hold_out(c.group.hold_out)).collect();
+    let names: Vec<String> = coverages.iter().map(|c| c.name.clone()).collect();
     Plot {
         title,
         description: format!(

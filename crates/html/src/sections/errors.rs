@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use foretoken_report::{Sheet, units};
-use foretoken_spec::{GroupError, ValidationReport};
+use foretoken_spec::{GroupError, Phase, ValidationReport};
 
 use crate::markup::{Key, figures, legend, paragraph, table};
 use crate::plot::{Axis, Mark, Plot, PlotError, Shape, Stroke, row};
@@ -21,11 +21,27 @@ pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
         for phase in &phases {
             let of_plot =
                 |group: &&GroupError| group.phase == *phase && group.group.as_deref() == setup;
-            let groups: Vec<&GroupError> = report.groups.iter().filter(of_plot).collect();
+            let rows: Vec<(String, &GroupError)> = report
+                .groups
+                .iter()
+                .filter(of_plot)
+                .map(|group| (words::hold_out(group.hold_out), group))
+                .collect();
             let title = format!("Median error by hold-out: {}", phase.name());
-            plots.push(plot(words::titled(title, setup), &groups));
+            plots.push(plot(words::titled(title, setup), &rows));
         }
     }
+    let intro = "A whole group is absent from every step of the fit, then predicted. The naive \
+        methods predict the same cases from the same data.";
+    Ok(paragraph(intro)
+        + &legend(&keys(&phases))
+        + &figures("errors", &plots)?
+        + &table("Error on held-out groups", &error_sheet(&report.groups))
+        + &table("Median error beside the naive methods", &baseline_sheet(&report.groups)))
+}
+
+/// What the marks mean.
+pub(crate) fn keys(phases: &[Phase]) -> Vec<(Key, String)> {
     let mut keys: Vec<(Key, String)> =
         phases.iter().map(|phase| words::phase_key(*phase)).collect();
     keys.push((Key::Line(Ink::Limit), "noise floor".into()));
@@ -33,28 +49,23 @@ pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
         Key::Point(Shape::Ring, Ink::Naive),
         "naive methods (beyond 200 %: drawn there)".into(),
     ));
-    let intro = "A whole group is absent from every step of the fit, then predicted. The naive \
-        methods predict the same cases from the same data.";
-    Ok(paragraph(intro)
-        + &legend(&keys)
-        + &figures("errors", &plots)?
-        + &table("Error on held-out groups", &error_sheet(&report.groups))
-        + &table("Median error beside the naive methods", &baseline_sheet(&report.groups)))
+    keys
 }
 
 /// A naive method that errs by more stands here, or the others would be in a corner.
 const FARTHEST: f64 = 2.0;
 
-fn plot(title: String, groups: &[&GroupError]) -> Plot {
-    let names: Vec<String> = groups.iter().map(|group| words::hold_out(group.hold_out)).collect();
-    let values = groups.iter().flat_map(|group| {
+/// The median error of each named group beside its noise floor and the naive methods.
+pub(crate) fn plot(title: String, groups: &[(String, &GroupError)]) -> Plot {
+    let names: Vec<String> = groups.iter().map(|(name, _)| name.clone()).collect();
+    let values = groups.iter().flat_map(|(_, group)| {
         let naive = group.baselines.values().map(|baseline| baseline.mdape);
         naive.chain([group.mdape]).chain(group.noise_floor)
     });
     let values = values.map(|value| value.min(FARTHEST));
     let x = Axis::log("median absolute error (log scale)", values, words::tick_percent);
     let mut marks = Vec::new();
-    for (index, group) in groups.iter().enumerate() {
+    for (index, (_, group)) in groups.iter().enumerate() {
         let at = row(index, groups.len());
         if let Some(noise) = group.noise_floor.filter(|noise| *noise > 0.0) {
             let line = vec![(noise, at - 0.32), (noise, at + 0.32)];
@@ -77,11 +88,11 @@ fn plot(title: String, groups: &[&GroupError]) -> Plot {
     }
     let said: Vec<String> = groups
         .iter()
-        .map(|group| format!("{} {}", words::hold_out(group.hold_out), units::percent(group.mdape)))
+        .map(|(name, group)| format!("{name} {}", units::percent(group.mdape)))
         .collect();
     Plot {
         title,
-        description: format!("Median absolute error by hold-out: {}.", words::list(&said)),
+        description: format!("Median absolute error: {}.", words::list(&said)),
         height: 90 + 34 * groups.len() as u32,
         x,
         y: Axis::rows(&names),

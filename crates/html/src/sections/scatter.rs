@@ -143,8 +143,11 @@ fn clamp(value: f64, (low, high): (f64, f64)) -> f64 {
     value.clamp(low, high)
 }
 
+/// Thousands from five digits on: longer numbers would meet each other.
 fn ticks(value: f64) -> String {
-    if value >= 1.0 {
+    if value >= 10_000.0 {
+        format!("{}k", value / 1000.0)
+    } else if value >= 1.0 {
         value.to_string()
     } else {
         format!("{:.3}", value).trim_end_matches('0').into()
@@ -211,6 +214,12 @@ mod tests {
         assert_eq!(inks[1], (Shape::Ring, Ink::Missed));
         assert_eq!(inks[0].1, words::phase_ink(Phase::Decode));
         assert!(plot.description.starts_with("1 of 2 predictions"));
+    }
+
+    #[test]
+    fn ticks_are_short() {
+        let written = [0.02, 5.0, 3000.0, 300_000.0].map(ticks);
+        assert_eq!(written, ["0.02", "5", "3000", "300k"]);
     }
 
     #[test]

@@ -63,3 +63,14 @@ fn cells_may_hold_commas_quotes_and_lines() {
     assert!(text.lines().next().unwrap().ends_with(",notes,flags,excluded"), "{text}");
     assert_eq!(read(&text).rows, [(2, row)]);
 }
+
+#[test]
+fn semicolons_between_cells_are_read_and_decimal_commas_are_named() {
+    let header = "runtime;device_id;backend;model;quant;phase;tokens_per_second";
+    assert!(is_header(header));
+    let text = format!("{header}\nx;d;cpu;m;q4_0;decode;8.5\nx;d;cpu;m;q4_0;decode;8,5\n");
+    let speeds = read_csv(&text, &Origin::default()).unwrap();
+    assert_eq!(speeds.rows.len(), 1);
+    assert_eq!(speeds.rows[0].1.tokens_per_second, 8.5);
+    assert!(speeds.problems[0].reason.contains("with a point"), "{:?}", speeds.problems);
+}

@@ -43,18 +43,15 @@ pub(super) fn place(
     let peek = |name: &str| record.peek(name);
     let told = origin.backend.as_deref().map(str::to_lowercase);
     let found = found_backend(&peek);
-    let backend = match (told, found) {
-        (Some(told), Ok(found)) if found != told && found != "cpu" && told != "cpu" => {
-            return Err(format!("the backend is {found}, where {told} was told"));
-        }
-        (Some(told), _) => told,
-        (None, found) => found?,
+    let backend = match told {
+        Some(told) => agreed(told, found, &peek)?,
+        None => found?,
     };
     let mut placed = Placed { backend, excluded: None, flags: Vec::new() };
     if placed.backend == "cpu" {
         return Ok(placed);
     }
-    let layers = peek("n_gpu_layers").and_then(whole).and_then(|n| i64::try_from(n).ok());
+    let layers = gpu_layers(&peek);
     let is_on = |name: &str| peek(name).and_then(whole).is_some_and(|n| n != 0);
     let experts = peek("n_cpu_moe").and_then(whole).filter(|n| *n > 0);
     let overrides = text(peek("tensor_buft_overrides")).filter(|t| *t != "none");
@@ -82,6 +79,48 @@ pub(super) fn place(
         placed.flags.push("several_gpus".to_owned());
     }
     Ok(placed)
+}
+
+fn gpu_layers<'a>(peek: &impl Fn(&str) -> Option<&'a Value>) -> Option<i64> {
+    peek("n_gpu_layers").and_then(whole).and_then(|n| i64::try_from(n).ok())
+}
+
+/// The backend that the caller tells, where the row does not contradict it. Where a build for a
+/// device ran without a layer on it, the device is answered: prompts may have been computed there.
+///
+/// # Errors
+/// Another backend was used, or the one that is told was not built in.
+fn agreed<'a>(
+    told: String,
+    found: Result<String, String>,
+    peek: &impl Fn(&str) -> Option<&'a Value>,
+) -> Result<String, String> {
+    let listed = built_in(peek);
+    // What computes behind a server of RPC is not told.
+    let is_remote = listed.contains(&"rpc");
+    let has_no_layer = gpu_layers(peek) == Some(0);
+    match found {
+        Ok(found) if found == told => Ok(told),
+        Ok(found) if told == "cpu" && has_no_layer => Ok(found),
+        Ok(found) if told == "cpu" => {
+            Err(format!("the backend is {found} with layers on it, where cpu was told"))
+        }
+        Ok(found) if found == "cpu" && is_remote => Ok(told),
+        Ok(found) => Err(format!("the backend is {found}, where {told} was told")),
+        // Nothing tells, or a BLAS of an unknown kind.
+        Err(_) if listed.is_empty() || is_remote => Ok(told),
+        Err(_) if told == "cpu" => match (has_no_layer, listed.into_iter().find(|b| *b != "cpu")) {
+            (true, Some(first)) => Ok(first.to_owned()),
+            _ => Err("layers are on a device, where cpu was told".to_owned()),
+        },
+        Err(_) if listed.contains(&told.as_str()) => Ok(told),
+        Err(_) => Err(format!("the build has {}, where {told} was told", listed.join(" and "))),
+    }
+}
+
+/// The backends that a build lists, by our names.
+fn built_in<'a>(peek: &impl Fn(&str) -> Option<&'a Value>) -> Vec<&'static str> {
+    text(peek("backends")).unwrap_or_default().split([',', '/']).filter_map(backend_name).collect()
 }
 
 fn text(value: Option<&Value>) -> Option<&str> {

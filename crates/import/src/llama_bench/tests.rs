@@ -104,6 +104,46 @@ fn what_the_caller_tells_fills_and_contradicts() {
 }
 
 #[test]
+fn a_backend_that_contradicts_the_row_keeps_it_out() {
+    let told = |backend: &str, changes: Value| {
+        let mut fields = json!({"backends": "CUDA", "n_gpu_layers": 99, "n_prompt": 0,
+            "n_gen": 128, "model_type": "llama 7B Q4_0", "avg_ts": 10});
+        for (name, value) in changes.as_object().unwrap() {
+            fields[name] = value.clone();
+        }
+        let told = Origin { backend: Some(backend.into()), model: Some("m".into()), ..origin() };
+        let mut speeds = read_llama_bench(&fields.to_string(), &told);
+        match speeds.rows.pop() {
+            Some((_, row)) => Ok((row.backend, row.excluded)),
+            None => Err(speeds.problems.remove(0).reason),
+        }
+    };
+    let cpu = || Ok(("cpu".to_owned(), None));
+    let reason = |backend, changes| told(backend, changes).unwrap_err();
+    // A build for CUDA computes on the card, until no layer is there.
+    assert!(reason("cpu", json!({})).contains("cuda with layers on it, where cpu was told"));
+    assert!(reason("cpu", json!({"n_gpu_layers": 20})).contains("where cpu was told"));
+    assert_eq!(told("cpu", json!({"n_gpu_layers": 0})), cpu());
+    let prompt = json!({"n_gpu_layers": 0, "n_prompt": 512, "n_gen": 0});
+    assert!(told("cpu", prompt).unwrap().1.unwrap().contains("no layer is on the GPU"));
+    assert_eq!(told("cpu", json!({"devices": "none"})), cpu());
+    // A build without CUDA computes on no card.
+    for backends in ["CPU", "BLAS"] {
+        let changes = json!({"backends": backends});
+        assert!(reason("cuda", changes).contains("the backend is cpu, where cuda was told"));
+    }
+    assert_eq!(told("cuda", json!({"backends": "RPC"})), Ok(("cuda".to_owned(), None)));
+    // Of several the caller chooses one that is there.
+    let both = || json!({"backends": "CUDA,Vulkan"});
+    assert_eq!(told("vulkan", both()), Ok(("vulkan".to_owned(), None)));
+    assert!(reason("metal", both()).contains("cuda and vulkan, where metal was told"));
+    assert!(reason("cpu", both()).contains("where cpu was told"));
+    assert_eq!(told("cpu", json!({"backends": "CUDA,Vulkan", "n_gpu_layers": 0})), cpu());
+    // Where nothing tells, the caller does.
+    assert_eq!(told("cuda", json!({"backends": null})), Ok(("cuda".to_owned(), None)));
+}
+
+#[test]
 fn tests_that_nothing_can_be_learned_from_alone_are_listed_with_the_reason() {
     let reason = |changes| row_of(changes).unwrap().excluded.unwrap();
     let row = row_of(json!({"n_prompt": 512})).unwrap();

@@ -44,7 +44,7 @@ impl Meter for Planted {
         } else {
             Value::Watts(self.watts)
         };
-        Ok(Reading { at, value })
+        Ok(Reading { at, value, lost: Duration::ZERO })
     }
 }
 

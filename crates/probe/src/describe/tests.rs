@@ -1,5 +1,7 @@
 use foretoken_devices::{FileFormat, catalogue, read_devices, write_toml};
-use foretoken_spec::{ProbedArithmetic, ProbedBandwidth, ProbedOverhead, ProbedStorage};
+use foretoken_spec::{
+    ProbedArithmetic, ProbedBandwidth, ProbedContention, ProbedOverhead, ProbedStorage,
+};
 
 use super::*;
 use crate::detect::tests::machine;
@@ -28,6 +30,7 @@ fn probed() -> Probed {
             method: "O_DIRECT".into(),
             may_be_cached: false,
         }),
+        contention: None,
     }
 }
 
@@ -97,4 +100,48 @@ fn storage_that_memory_answered_for_is_no_figure() {
     probed.storage.as_mut().unwrap().may_be_cached = true;
     let found = describe(&mut machine("raspberry-pi-5"), probed, catalogue());
     assert_eq!(found.device.storage_bandwidth_mbps, Some(88.9));
+}
+
+#[test]
+fn what_a_busy_machine_achieved_is_hardly_trusted() {
+    let mut machine = machine("raspberry-pi-5");
+    machine.model = Some("Unheard-of Board".into());
+    machine.chip.clear();
+    let bandwidth = |is_busy| {
+        let contention = ProbedContention {
+            others_share: Some(0.6),
+            stolen_share: Some(0.0),
+            scaling: Some(0.5),
+            is_busy,
+        };
+        let probed = Probed { contention: Some(contention), ..probed() };
+        let device = describe(&mut machine.clone(), probed, catalogue()).device;
+        device.sources["mem_bandwidth_gbps"].clone()
+    };
+    assert_eq!(bandwidth(false).confidence, Confidence::Medium);
+    let busy = bandwidth(true);
+    assert_eq!(busy.confidence, Confidence::Low);
+    assert!(busy.source.contains("busy"), "{busy:?}");
+}
+
+#[test]
+fn tiles_are_not_compared_with_vectors() {
+    let mut machine = machine("epyc-7763-guest");
+    machine.logical_cores = 3;
+    let known = catalogue().iter().find(|device| device.id == "epyc-7763").unwrap();
+    let host = |isa: &str| DeviceSpec {
+        isa: Some(isa.into()),
+        peak_int8_tops: Some(20.0),
+        ..known.clone()
+    };
+    let mut int8 = |isa: &str| {
+        let mut probed = probed();
+        probed.arithmetic[0].number_type = "int8".into();
+        let found = describe(&mut machine, probed, &[host(isa)]);
+        let rows = found.catalogue.unwrap().differences;
+        let has = rows.iter().any(|row| row.figure == "peak_int8_tops");
+        (has, found.warnings.iter().any(|warning| warning.contains("AMX")))
+    };
+    assert_eq!(int8("avx512 vnni amx"), (false, true));
+    assert_eq!(int8("avx512 vnni"), (true, false));
 }

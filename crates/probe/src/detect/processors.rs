@@ -78,13 +78,53 @@ pub(super) fn isa(info: &CpuInfo) -> Vec<String> {
     found.into_iter().map(str::to_owned).collect()
 }
 
-/// Whether the machine is a guest: x86 says so in its flags, others by what runs them.
+/// Whether the machine is a guest: x86 says so in its flags, others by what runs them. `None` where
+/// nothing tells: no sign of a hypervisor is none of its absence.
 pub(super) fn virtual_machine(tree: &Tree, info: &CpuInfo) -> Option<bool> {
     if let Some(flags) = info.field("flags") {
         return Some(flags.split_whitespace().any(|flag| flag == "hypervisor"));
     }
-    tree.read("sys/hypervisor/type").map(|_| true)
+    let dmi = |name: &str| {
+        let text = tree.read(format!("sys/class/dmi/id/{name}"));
+        text.unwrap_or_default().to_lowercase()
+    };
+    let (vendor, product) = (dmi("sys_vendor"), dmi("product_name"));
+    // Whole machines of a cloud say so: `c7g.metal`.
+    let is_whole = product.contains("metal");
+    let of_dmi = !is_whole
+        && (GUEST_VENDORS.iter().any(|word| vendor.contains(word))
+            || GUEST_PRODUCTS.iter().any(|word| product.contains(word)));
+    // Xen, KVM and pKVM put a node into the tree of their guests; QEMU has a board of its own.
+    let board = tree.read("proc/device-tree/compatible").unwrap_or_default();
+    let of_tree = tree.read("proc/device-tree/hypervisor/compatible").is_some()
+        || board.lines().any(|name| name == "linux,dummy-virt");
+    let is_guest = tree.read("sys/hypervisor/type").is_some() || of_dmi || of_tree;
+    is_guest.then_some(true)
 }
+
+/// Makers (DMI) whose machines are guests.
+const GUEST_VENDORS: [&str; 10] = [
+    "qemu",
+    "amazon ec2",
+    "google",
+    "vmware",
+    "innotek",
+    "xen",
+    "parallels",
+    "alibaba cloud",
+    "digitalocean",
+    "openstack",
+];
+/// Products (DMI) that are guests, whoever made them.
+const GUEST_PRODUCTS: [&str; 7] = [
+    "virtual machine",
+    "virtualbox",
+    "apple virtualization",
+    "kvm",
+    "vserver",
+    "hvm domu",
+    "compute engine",
+];
 
 /// One physical core.
 struct Core {
@@ -230,8 +270,17 @@ pub(super) fn caches(tree: &Tree) -> Vec<DetectedCache> {
     }
     let mut levels: BTreeMap<u32, DetectedCache> = BTreeMap::new();
     for ((level, _), kib) in distinct {
-        let cache =
-            levels.entry(level).or_insert(DetectedCache { level, kib, count: 0, total_kib: 0.0 });
+        let cache = levels.entry(level).or_insert(DetectedCache {
+            level,
+            kib,
+            smallest_kib: None,
+            count: 0,
+            total_kib: 0.0,
+        });
+        if kib != cache.kib {
+            let smallest = cache.smallest_kib.unwrap_or(cache.kib);
+            cache.smallest_kib = Some(smallest.min(kib));
+        }
         cache.kib = cache.kib.max(kib);
         cache.count += 1;
         cache.total_kib += kib;

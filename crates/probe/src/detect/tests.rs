@@ -110,3 +110,24 @@ fn this_machine_has_processors() {
     assert!(here.logical_cores >= 1 && here.physical_cores >= 1);
     assert!(here.memory_bytes.is_none_or(|bytes| bytes > 0));
 }
+
+#[test]
+fn guests_without_flags_are_known_by_what_runs_them() {
+    let graviton = machine("graviton2-guest");
+    assert_eq!((graviton.arch.as_str(), graviton.hypervisor), ("aarch64", Some(true)));
+    let qemu = machine("qemu-virt-guest");
+    assert_eq!((qemu.arch.as_str(), qemu.hypervisor), ("aarch64", Some(true)));
+    // A whole machine of the same maker is none, nor is a board.
+    assert_eq!(machine("graviton2-metal").hypervisor, None);
+    assert_eq!(machine("jetson-orin-nano-super").hypervisor, None);
+}
+
+#[test]
+fn caches_that_differ_have_a_smallest() {
+    let level = |machine: &DetectedMachine, level| {
+        let cache = machine.caches.iter().find(|cache| cache.level == level).unwrap();
+        (cache.kib, cache.smallest_kib)
+    };
+    assert_eq!(level(&machine("raspberry-pi-5"), 2), (512.0, None));
+    assert_eq!(level(&machine("i7-1260p"), 2), (2048.0, Some(1280.0)));
+}

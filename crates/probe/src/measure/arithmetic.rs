@@ -4,11 +4,11 @@
 //! lanes × 2 (int8: × the products that an instruction adds). What comes out is achieved, at the
 //! clock that all these threads get: a peak of a data sheet may assume another.
 
-use std::sync::Barrier;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use foretoken_spec::ProbedArithmetic;
 
+use super::rounds::best_rate;
 use super::{MeasurePlan, rounded};
 
 /// Steps between two looks at the clock.
@@ -26,11 +26,8 @@ struct Kernel {
 }
 
 /// Every type that the processor has an instruction for, by one thread, the physical cores and all.
-pub(super) fn measure(plan: &MeasurePlan, counts: &[u32]) -> Vec<ProbedArithmetic> {
-    // The numbers between say little that the clock does not.
-    let most = [counts.first(), counts.iter().rev().nth(1), counts.last()];
-    let mut counts: Vec<u32> = most.into_iter().flatten().copied().collect();
-    counts.dedup();
+pub(super) fn measure(plan: &MeasurePlan, physical_cores: u32) -> Vec<ProbedArithmetic> {
+    let counts = counts(plan.threads.max(1), physical_cores);
     let mut measured = Vec::new();
     for kernel in kernels() {
         for &threads in &counts {
@@ -46,28 +43,20 @@ pub(super) fn measure(plan: &MeasurePlan, counts: &[u32]) -> Vec<ProbedArithmeti
     measured
 }
 
-/// Operations per second of all threads: the faster of two rounds of each.
+/// One, the physical cores and all: the numbers between say little that the clock does not.
+fn counts(threads: u32, physical_cores: u32) -> Vec<u32> {
+    let mut counts = vec![1, physical_cores.clamp(1, threads), threads];
+    counts.dedup();
+    counts
+}
+
+/// Operations per second of all threads.
 fn rate(kernel: Kernel, threads: u32, time: Duration) -> f64 {
-    let barrier = Barrier::new(threads.max(1) as usize);
-    let one = || {
-        let mut best: f64 = 0.0;
-        for _ in 0..2 {
-            barrier.wait();
-            let start = Instant::now();
-            let mut steps = 0u64;
-            while start.elapsed() < time {
-                (kernel.run)(STEPS);
-                steps += u64::from(STEPS);
-            }
-            let operations = steps as f64 * f64::from(kernel.operations);
-            best = best.max(operations / start.elapsed().as_secs_f64().max(1e-9));
-        }
-        best
+    let step = |(): &mut ()| {
+        (kernel.run)(STEPS);
+        f64::from(STEPS) * f64::from(kernel.operations)
     };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(one)).collect();
-        threads.into_iter().filter_map(|thread| thread.join().ok()).sum()
-    })
+    best_rate(threads, time, || (), step)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -109,5 +98,19 @@ mod portable {
             }
         }
         black_box(lanes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thread_the_physical_cores_and_all() {
+        assert_eq!(counts(12, 6), [1, 6, 12]);
+        assert_eq!(counts(8, 8), [1, 8]);
+        assert_eq!(counts(2, 0), [1, 2]);
+        assert_eq!(counts(4, 64), [1, 4], "fewer were asked for");
+        assert_eq!(counts(1, 1), [1]);
     }
 }

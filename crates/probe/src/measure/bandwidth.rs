@@ -1,14 +1,14 @@
 //! Reading of caches and memory: every thread sums a buffer of its own, over and over.
 //!
-//! Rate = bytes that a thread read ÷ its time, summed over the threads, which start together. It is
-//! what loads of a compiled loop achieve: near the peak of a memory, below that of a first cache.
+//! Rate = bytes that all threads read ÷ their common time ([`best_rate`]). It is what loads of a
+//! compiled loop achieve: near the peak of a memory, below that of a first cache.
 
 use std::hint::black_box;
-use std::sync::Barrier;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use foretoken_spec::{DetectedMachine, ProbedBandwidth};
+use foretoken_spec::{DetectedCache, DetectedMachine, ProbedBandwidth};
 
+use super::rounds::best_rate;
 use super::{MeasurePlan, rounded};
 
 /// Bytes that are read between two looks at the clock, at least.
@@ -54,57 +54,78 @@ fn points(machine: &DetectedMachine, plan: &MeasurePlan, threads: u32) -> Vec<Po
     let mut below = 0;
     for cache in &machine.caches {
         let total = (cache.total_kib * 1024.0) as u64;
-        let each = (cache.kib * 1024.0) as u64;
+        let each = (own_kib(machine, cache, threads) * 1024.0) as u64;
         // Half of it, so that the stack and the other threads of the core have room.
         let share = if cache.level <= 2 { each / 2 } else { (total / n).min(each) / 2 };
         let bytes_each = share.max(2 * below);
         // What all threads read must fit, and be more than what the level below holds.
-        if bytes_each > below && bytes_each * n <= total.max(each) {
+        if bytes_each > below && bytes_each <= each && bytes_each * n <= total.max(each) {
             points.push(Point { level: format!("L{}", cache.level), threads, bytes_each });
         }
-        below = each.min(total);
+        below = ((cache.kib * 1024.0) as u64).min(total);
     }
-    let last = machine.caches.iter().map(|cache| (cache.total_kib * 1024.0) as u64).max();
-    let wanted = last.unwrap_or(0).saturating_mul(DRAM_PER_CACHE).max(DRAM_BYTES);
-    let bytes_each = wanted.min(plan.memory_bytes) / n;
+    let bytes_each = wanted_memory(machine).min(plan.memory_bytes) / n;
     points.push(Point { level: "DRAM".into(), threads, bytes_each });
     points
 }
 
-fn read_gbps(point: &Point, time: Duration) -> f64 {
-    let words = usize::try_from(point.bytes_each).unwrap_or(0) / size_of::<u64>();
-    let barrier = Barrier::new(point.threads.max(1) as usize);
-    let rates = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..point.threads.max(1))
-            .map(|_| scope.spawn(|| read_buffer(words.max(LANES), &barrier, time)))
-            .collect();
-        threads.into_iter().filter_map(|thread| thread.join().ok()).collect::<Vec<f64>>()
-    });
-    rates.iter().sum::<f64>() / 1e9
+/// What a cache gives each of so many threads, KiB. Threads that compute are put on the fastest cores
+/// first; of more threads than these the smallest cache that one may meet counts.
+fn own_kib(machine: &DetectedMachine, cache: &DetectedCache, threads: u32) -> f64 {
+    if cache.level == 2 && machine.clusters.iter().all(|cluster| cluster.l2_kb.is_some()) {
+        let mut cores = 0;
+        let used = machine.clusters.iter().take_while(|cluster| {
+            let is_used = cores < threads;
+            cores += cluster.count;
+            is_used
+        });
+        let shares = used.filter_map(|cluster| cluster.l2_kb);
+        if let Some(least) = shares.reduce(f64::min) {
+            return least;
+        }
+    }
+    cache.smallest_kib.unwrap_or(cache.kib)
 }
 
-/// Bytes per second of one thread: the faster of two rounds.
-fn read_buffer(words: usize, barrier: &Barrier, time: Duration) -> f64 {
-    // Not zero: untouched zero pages would all be the same page.
-    let buffer = vec![1u64; words];
+/// Bytes of all buffers of main memory: so many that the last caches hold little of them.
+fn wanted_memory(machine: &DetectedMachine) -> u64 {
+    let last = machine.caches.iter().map(|cache| (cache.total_kib * 1024.0) as u64).max();
+    last.unwrap_or(0).saturating_mul(DRAM_PER_CACHE).max(DRAM_BYTES)
+}
+
+/// The warning about buffers of main memory that the last caches hold a good part of.
+pub(super) fn warning(machine: &DetectedMachine, plan: &MeasurePlan) -> Option<String> {
+    let wanted = wanted_memory(machine);
+    let mib = |bytes: u64| bytes >> 20;
+    (plan.memory_bytes < wanted).then(|| {
+        format!(
+            "main memory was read through {} MiB, for {} MiB were not free: the caches may have \
+             answered for a part of it",
+            mib(plan.memory_bytes),
+            mib(wanted)
+        )
+    })
+}
+
+fn read_gbps(point: &Point, time: Duration) -> f64 {
+    let words = usize::try_from(point.bytes_each).unwrap_or(0) / size_of::<u64>();
+    let words = words.max(LANES);
     let passes = (CHUNK_BYTES / (words * size_of::<u64>())).max(1);
-    let mut best: f64 = 0.0;
-    black_box(sum(&buffer));
-    for _ in 0..2 {
-        barrier.wait();
-        let start = Instant::now();
+    let prepare = || {
+        // Not zero: untouched zero pages would all be the same page.
+        let buffer = vec![1u64; words];
+        black_box(sum(&buffer));
+        buffer
+    };
+    let step = |buffer: &mut Vec<u64>| {
         let mut total = 0u64;
-        let mut read = 0u64;
-        while start.elapsed() < time {
-            for _ in 0..passes {
-                total ^= sum(black_box(&buffer));
-            }
-            read += (passes * words * size_of::<u64>()) as u64;
+        for _ in 0..passes {
+            total ^= sum(black_box(buffer));
         }
         black_box(total);
-        best = best.max(read as f64 / start.elapsed().as_secs_f64().max(1e-9));
-    }
-    best
+        (passes * words * size_of::<u64>()) as f64
+    };
+    best_rate(point.threads, time, prepare, step) / 1e9
 }
 
 /// Sums that do not wait for each other: eight registers of 256 bits.
@@ -154,7 +175,7 @@ fn sum(words: &[u64]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use foretoken_spec::DetectedCache;
+    use foretoken_spec::CoreCluster;
 
     use super::*;
 
@@ -172,6 +193,7 @@ mod tests {
             level,
             kib,
             count,
+            smallest_kib: None,
             total_kib: kib * f64::from(count),
         };
         let machine = DetectedMachine {
@@ -185,8 +207,74 @@ mod tests {
         };
         let expected = [("L1", 32), ("L2", 256), ("L3", 1024), ("DRAM", 256 << 10)];
         assert_eq!(of(1), expected.map(|(level, kib)| (level.to_owned(), kib)));
+        assert_eq!(warning(&machine, &plan), None);
         // Four threads' shares of L3 would fit into their L2.
         let expected = [("L1", 32), ("L2", 256), ("DRAM", 64 << 10)];
         assert_eq!(of(4), expected.map(|(level, kib)| (level.to_owned(), kib)));
+    }
+
+    #[test]
+    fn each_cluster_has_caches_of_its_own() {
+        // RK3588: four Cortex-A76 with 512 KiB, four Cortex-A55 with 128 KiB.
+        let cluster = |core: &str, clock_ghz, l2_kb| CoreCluster {
+            core: core.into(),
+            count: 4,
+            clock_ghz,
+            l2_kb: Some(l2_kb),
+            fp32_per_cycle: None,
+            fp16_per_cycle: None,
+            int8_per_cycle: None,
+        };
+        let cache = |level, kib, smallest_kib, total_kib| DetectedCache {
+            level,
+            kib,
+            smallest_kib,
+            count: if level == 3 { 1 } else { 8 },
+            total_kib,
+        };
+        let machine = DetectedMachine {
+            clusters: vec![cluster("cortex-a76", 2.4, 512.0), cluster("cortex-a55", 1.8, 128.0)],
+            caches: vec![
+                cache(1, 64.0, Some(32.0), 384.0),
+                cache(2, 512.0, Some(128.0), 2560.0),
+                cache(3, 3072.0, None, 3072.0),
+            ],
+            ..DetectedMachine::default()
+        };
+        let plan = MeasurePlan { memory_bytes: 1 << 30, ..MeasurePlan::usual(&machine) };
+        let of = |threads| {
+            let points = points(&machine, &plan, threads);
+            points.iter().map(|p| (p.level.clone(), p.bytes_each >> 10)).collect::<Vec<_>>()
+        };
+        let level = |name: &str, kib: u64| (name.to_owned(), kib);
+        // Four threads are on the large cores: half of their 512 KiB.
+        assert_eq!(of(4)[..2], [level("L1", 16), level("L2", 256)]);
+        // Eight meet the small ones, and 256 KiB would not fit there; 128 KiB, twice what the large
+        // cores' first level holds, do.
+        assert_eq!(of(8)[..2], [level("L1", 16), level("L2", 128)]);
+        assert_eq!(of(1)[2], level("L3", 1536));
+    }
+
+    #[test]
+    fn main_memory_is_read_through_four_times_the_last_caches() {
+        // EPYC 9654: 384 MiB of third level.
+        let last = DetectedCache {
+            level: 3,
+            kib: 32768.0,
+            smallest_kib: None,
+            count: 12,
+            total_kib: 393_216.0,
+        };
+        let machine = DetectedMachine {
+            caches: vec![last],
+            memory_bytes: Some(64 << 30),
+            ..DetectedMachine::default()
+        };
+        let plan = MeasurePlan::usual(&machine);
+        let dram = points(&machine, &plan, 1).pop().unwrap();
+        assert_eq!(dram.bytes_each, 1536 << 20);
+        assert_eq!(warning(&machine, &plan), None);
+        let small = MeasurePlan { memory_bytes: 1 << 30, ..plan };
+        assert!(warning(&machine, &small).unwrap().contains("1024 MiB, for 1536 MiB"));
     }
 }

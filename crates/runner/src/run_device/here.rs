@@ -59,6 +59,8 @@ fn is_built(backend: Backend) -> bool {
         Backend::Cpu => true,
         Backend::Cuda => cfg!(feature = "cuda"),
         Backend::Metal => cfg!(feature = "metal"),
+        // llama.cpp has these, candle has not.
+        Backend::Rocm | Backend::Vulkan | Backend::Sycl | Backend::Opencl => false,
     }
 }
 
