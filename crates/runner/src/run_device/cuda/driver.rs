@@ -25,7 +25,6 @@ pub(super) fn load() -> Result<(), String> {
 
 /// Elsewhere the library is linked as usual.
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-#[expect(clippy::unnecessary_wraps, reason = "as on Linux")]
 pub(super) fn load() -> Result<(), String> {
     Ok(())
 }
