@@ -1,14 +1,18 @@
 //! Published models by name.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use foretoken_gguf::{mix, synth};
 use foretoken_spec::{ModelShape, ModelSource, ModelSpec, QuantScheme, ShapeDetails};
 use serde::Deserialize;
+use serde::de::Error as _;
 
 use crate::{CatalogError, DEFAULT_SCHEME};
 
 const PRESETS: &str = include_str!("../presets.toml");
+/// What `checked` says of a shape that no copy of the configuration was found for.
+const FROM_MEMORY: &str = "memory";
 /// Least share of a name that must stay as it is written for another to be worth suggesting.
 const LEAST_SIMILARITY: f64 = 0.7;
 /// Fewest characters that a longer name is suggested by.
@@ -16,7 +20,7 @@ const SHORTEST_BEGINNING: usize = 3;
 /// Most suggestions.
 const MOST_SUGGESTIONS: usize = 3;
 
-/// A published model: its names, its shape and where the shape was read.
+/// A published model: its names, its shape and what the shape was compared with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preset {
     /// Short name: the Hugging Face name in lower case, shortest unambiguous form.
@@ -27,12 +31,15 @@ pub struct Preset {
     pub hf_name: String,
     /// Family for grouped validation.
     pub family: String,
-    /// Where the shape was read.
+    /// Where the model is published.
     pub source: String,
+    /// Address of the copy of its configuration that the shape was compared with; none where it is
+    /// from memory.
+    pub checked: Option<String>,
     /// Number of weights that was published.
     pub parameters: u64,
-    /// What the tokenizer adds to a file; 0 where no published file was compared.
-    pub tokenizer_bytes: u64,
+    /// Bytes that the tokenizer adds to a file; none where no published one was compared.
+    pub tokenizer_bytes: Option<u64>,
     /// The scheme that is meant where none is asked for.
     pub default_scheme: QuantScheme,
     /// The shape.
@@ -46,9 +53,7 @@ impl Preset {
         let source = ModelSource::Preset { id: self.id.clone() };
         let mut spec =
             mix::quantized_spec(&self.id, &self.family, source, self.shape.clone(), scheme);
-        if self.tokenizer_bytes > 0 {
-            spec.file_bytes = Some(synth::file_bytes(&spec) + self.tokenizer_bytes);
-        }
+        spec.file_bytes = self.tokenizer_bytes.map(|bytes| synth::file_bytes(&spec) + bytes);
         spec
     }
 
@@ -113,13 +118,17 @@ fn loaded() -> &'static Result<Vec<Preset>, toml::de::Error> {
     static LOADED: OnceLock<Result<Vec<Preset>, toml::de::Error>> = OnceLock::new();
     LOADED.get_or_init(|| {
         let file: PresetFile = toml::from_str(PRESETS)?;
-        Ok(file.preset.into_iter().map(PresetRow::into_preset).collect())
+        file.into_presets()
     })
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PresetFile {
+    /// Addresses of copies of configurations, by the key that `checked` names.
+    copies: BTreeMap<String, String>,
+    /// Bytes that a tokenizer adds to a file, by the key that `tokenizer` names.
+    tokenizers: BTreeMap<String, u64>,
     preset: Vec<PresetRow>,
 }
 
@@ -131,9 +140,9 @@ struct PresetRow {
     hf_name: String,
     family: String,
     source: String,
+    checked: String,
     parameters: u64,
-    #[serde(default)]
-    tokenizer_bytes: u64,
+    tokenizer: Option<String>,
     #[serde(default = "usual_scheme")]
     quant: QuantScheme,
     #[serde(default = "llama")]
@@ -141,6 +150,31 @@ struct PresetRow {
     shape: ShapeRow,
     #[serde(default)]
     details: ShapeDetails,
+}
+
+impl PresetFile {
+    /// # Errors
+    /// A preset names a copy or a tokenizer that the file does not have.
+    fn into_presets(self) -> Result<Vec<Preset>, toml::de::Error> {
+        let Self { copies, tokenizers, preset } = self;
+        preset
+            .into_iter()
+            .map(|row| {
+                let unknown = |what: &str, key: &str| {
+                    toml::de::Error::custom(format!("preset `{}`: no {what} `{key}`", row.id))
+                };
+                let checked = match row.checked.as_str() {
+                    FROM_MEMORY => None,
+                    key => Some(copies.get(key).cloned().ok_or_else(|| unknown("copy", key))?),
+                };
+                let bytes_of = |key: &String| {
+                    tokenizers.get(key).copied().ok_or_else(|| unknown("tokenizer", key))
+                };
+                let tokenizer_bytes = row.tokenizer.as_ref().map(bytes_of).transpose()?;
+                Ok(row.into_preset(checked, tokenizer_bytes))
+            })
+            .collect()
+    }
 }
 
 fn usual_scheme() -> QuantScheme {
@@ -170,7 +204,7 @@ struct ShapeRow {
 }
 
 impl PresetRow {
-    fn into_preset(self) -> Preset {
+    fn into_preset(self, checked: Option<String>, tokenizer_bytes: Option<u64>) -> Preset {
         let shape = self.shape;
         let shape = ModelShape {
             architecture: self.architecture,
@@ -194,8 +228,9 @@ impl PresetRow {
             hf_name: self.hf_name,
             family: self.family,
             source: self.source,
+            checked,
             parameters: self.parameters,
-            tokenizer_bytes: self.tokenizer_bytes,
+            tokenizer_bytes,
             default_scheme: self.quant,
             shape,
         }

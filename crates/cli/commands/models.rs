@@ -35,5 +35,7 @@ fn entry(preset: &Preset) -> CatalogueModel {
         quant: preset.default_scheme.name().to_owned(),
         shape: preset.shape.clone(),
         source: preset.source.clone(),
+        checked: preset.checked.clone(),
+        tokenizer_bytes: preset.tokenizer_bytes,
     }
 }

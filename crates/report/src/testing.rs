@@ -430,6 +430,8 @@ pub fn models() -> Vec<CatalogueModel> {
         quant: "Q4_K_M".into(),
         shape: shape(),
         source: "config.json".into(),
+        checked: Some("copy of config.json".into()),
+        tokenizer_bytes: Some(1_696_864),
     }]
 }
 

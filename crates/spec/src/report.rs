@@ -317,6 +317,14 @@ pub struct CatalogueModel {
     /// The shape.
     #[serde(flatten)]
     pub shape: crate::ModelShape,
-    /// Where the shape was read.
+    /// Where the model is published.
     pub source: String,
+    /// Address of the copy of its configuration that the shape was compared with; null where the
+    /// shape is from memory.
+    #[serde(default)]
+    pub checked: Option<String>,
+    /// Bytes that the tokenizer adds to a GGUF file; null where no published file was compared, so
+    /// that sizes of files are short by it.
+    #[serde(default)]
+    pub tokenizer_bytes: Option<u64>,
 }

@@ -1,9 +1,11 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use foretoken_gguf::synth;
 use foretoken_spec::Architecture;
 
 use super::*;
+
+mod file_sizes;
 
 #[test]
 fn every_preset_has_the_published_number_of_parameters() {
@@ -25,9 +27,42 @@ fn names_are_unique_and_shapes_consistent() {
         let shape = &preset.shape;
         assert_eq!(shape.check(), Ok(()), "{}", preset.id);
         assert!(Architecture::find(&shape.architecture).is_some(), "{}", preset.id);
-        assert!(preset.source.starts_with("https://"), "{}", preset.id);
+        assert!(preset.source.starts_with("https://huggingface.co/"), "{}", preset.id);
+        let checked = preset.checked.as_deref().unwrap_or("https://github.com/");
+        assert!(checked.starts_with("https://github.com/"), "{}: {checked}", preset.id);
         assert_eq!(preset.id, preset.id.to_lowercase());
     }
+}
+
+#[test]
+fn every_shape_was_compared_with_a_copy_or_says_that_it_was_not() {
+    let from_memory: Vec<&str> = presets()
+        .iter()
+        .filter(|preset| preset.checked.is_none())
+        .map(|preset| preset.id.as_str())
+        .collect();
+    // docs/models.md names them.
+    assert_eq!(from_memory, ["deepseek-llm-7b", "granite-3.1-2b"]);
+}
+
+#[test]
+fn copies_and_tokenizers_are_named_and_exist() {
+    let file: PresetFile = toml::from_str(PRESETS).unwrap();
+    for key in file.copies.keys() {
+        assert!(file.preset.iter().any(|row| row.checked == *key), "nothing names {key}");
+    }
+    for key in file.tokenizers.keys() {
+        let named = file.preset.iter().any(|row| row.tokenizer.as_ref() == Some(key));
+        assert!(named, "nothing names {key}");
+    }
+    let mut unknown: PresetFile = toml::from_str(PRESETS).unwrap();
+    unknown.preset[0].checked = "nowhere".into();
+    let error = unknown.into_presets().unwrap_err().to_string();
+    assert!(error.contains("preset `tinyllama-1.1b`: no copy `nowhere`"), "{error}");
+    let mut unknown: PresetFile = toml::from_str(PRESETS).unwrap();
+    unknown.preset[0].tokenizer = Some("none".into());
+    let error = unknown.into_presets().unwrap_err().to_string();
+    assert!(error.contains("preset `tinyllama-1.1b`: no tokenizer `none`"), "{error}");
 }
 
 #[test]
@@ -49,55 +84,6 @@ fn an_unknown_name_suggests_the_nearest() {
     assert!(nothing.contains("foretoken models"), "{nothing}");
 }
 
-/// Sizes of published files. Each has a vocabulary, which a synthetic file has not; files of one
-/// tokenizer have the same one.
-struct Published {
-    id: &'static str,
-    scheme: QuantScheme,
-    file_bytes: u64,
-    tokenizer: &'static str,
-}
-
-fn published() -> Vec<Published> {
-    let file = |id, scheme, file_bytes, tokenizer| Published { id, scheme, file_bytes, tokenizer };
-    vec![
-        // huggingface.co/TheBloke/TinyLlama-1.1B-Chat-v1.0-GGUF; this one has merges as well.
-        file("tinyllama-1.1b", QuantScheme::Q4_K_M, 668_788_096, "tinyllama"),
-        // huggingface.co/TheBloke/Llama-2-7B-Chat-GGUF
-        file("llama-2-7b", QuantScheme::Q4_K_M, 4_081_004_224, "llama-2"),
-        file("llama-2-7b", QuantScheme::Q5_K_M, 4_783_156_928, "llama-2"),
-        file("llama-2-7b", QuantScheme::Q8_0, 7_161_089_728, "llama-2"),
-        // huggingface.co/TheBloke/CodeLlama-7B-Instruct-GGUF
-        file("codellama-7b", QuantScheme::Q4_K_M, 4_081_095_360, "llama-2"),
-        file("codellama-7b", QuantScheme::Q5_K_M, 4_783_256_256, "llama-2"),
-        // huggingface.co/TheBloke/Mistral-7B-Instruct-v0.1-GGUF
-        file("mistral-7b", QuantScheme::Q4_K_M, 4_368_438_944, "llama-2"),
-        file("mistral-7b", QuantScheme::Q5_K_M, 5_131_409_056, "llama-2"),
-        // huggingface.co/bartowski/SmolLM2-135M-Instruct-GGUF and SmolLM2-360M-Instruct-GGUF
-        file("smollm2-135m", QuantScheme::Q4_K_M, 105_454_432, "smollm2"),
-        file("smollm2-360m", QuantScheme::Q4_K_M, 270_590_880, "smollm2"),
-        // huggingface.co/bartowski/Llama-3.2-1B-Instruct-GGUF and Llama-3.2-3B-Instruct-GGUF
-        file("llama-3.2-1b", QuantScheme::Q4_K_M, 807_694_464, "llama-3"),
-        file("llama-3.2-3b", QuantScheme::Q4_K_M, 2_019_377_696, "llama-3"),
-    ]
-}
-
-#[test]
-fn files_are_published_ones_without_the_vocabulary() {
-    let mut vocabularies: HashMap<&str, u64> = HashMap::new();
-    for Published { id, scheme, file_bytes, tokenizer } in published() {
-        let ours = synth::file_bytes(&find(id).unwrap().spec(scheme));
-        let vocabulary = file_bytes.checked_sub(ours).unwrap();
-        // Descriptions and chat templates differ by some kilobytes between files.
-        let first = *vocabularies.entry(tokenizer).or_insert(vocabulary);
-        assert!(first.abs_diff(vocabulary) < 20_000, "{id} {scheme}: {vocabulary}, not {first}");
-        // A large vocabulary is more than that of a small model.
-        if !["smollm2", "llama-3"].contains(&tokenizer) {
-            assert!(vocabulary * 1000 < file_bytes * 5, "{id} {scheme}: off by {vocabulary}");
-        }
-    }
-}
-
 #[test]
 fn tensor_bytes_are_those_that_llama_bench_prints() {
     // `model_size` of llama-bench's JSON: all tensors, exactly.
@@ -106,37 +92,6 @@ fn tensor_bytes_are_those_that_llama_bench_prints() {
         ("llama-2-7b", QuantScheme::Q4_0, 3_825_065_984),
     ] {
         assert_eq!(find(id).unwrap().spec(scheme).weight_bytes(), model_size, "{id} {scheme}");
-    }
-}
-
-#[test]
-fn files_have_their_published_sizes() {
-    use QuantScheme::{Q4_K_M, Q5_K_M, Q8_0};
-    // Repositories of TheBloke and bartowski, as above.
-    // (preset, scheme, bytes of the file on Hugging Face)
-    let published: [(&str, QuantScheme, u64); 16] = [
-        ("tinyllama-1.1b", Q4_K_M, 668_788_096),
-        ("llama-2-7b", Q4_K_M, 4_081_004_224),
-        ("llama-2-7b", Q5_K_M, 4_783_156_928),
-        ("llama-2-7b", Q8_0, 7_161_089_728),
-        ("mistral-7b", Q4_K_M, 4_368_438_944),
-        ("mistral-7b", Q5_K_M, 5_131_409_056),
-        ("smollm2-135m", Q4_K_M, 105_454_432),
-        ("llama-3.2-1b", Q4_K_M, 807_694_464),
-        ("llama-3.2-3b", Q4_K_M, 2_019_377_696),
-        // huggingface.co/unsloth/Qwen3-4B-GGUF and its neighbours, bartowski/Qwen2.5-7B-Instruct-GGUF
-        ("qwen3-4b", Q4_K_M, 2_497_281_312),
-        ("qwen3-8b", Q4_K_M, 5_027_784_512),
-        ("qwen3-14b", Q4_K_M, 9_001_753_984),
-        ("qwen2.5-7b", Q4_K_M, 4_683_074_240),
-        ("gemma-3-4b", Q4_K_M, 2_489_894_016),
-        ("gemma-3-12b", Q4_K_M, 7_300_778_336),
-        ("gpt-oss-20b", Q4_K_M, 11_624_759_488),
-    ];
-    for (id, scheme, bytes) in published {
-        let ours = find(id).unwrap().spec(scheme).file_bytes.unwrap();
-        let error = (ours as f64 / bytes as f64 - 1.0).abs();
-        assert!(error < 1e-4, "{id} {scheme}: {ours} for {bytes}");
     }
 }
 
