@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Result, Tensor};
 use foretoken_cost::readers::ReaderInfo;
-use foretoken_spec::{BlockPart, BlockSplit, KernelOp, ModelSpec, Pass, TensorRole};
+use foretoken_spec::{BlockSplit, KernelOp, ModelSpec, Pass, TensorRole};
 
 use crate::OpenDevice;
 use attention::Attending;

@@ -3,7 +3,7 @@ use std::fs::File;
 use std::rc::Rc;
 
 use foretoken_cost::readers;
-use foretoken_spec::{ModelSource, QuantScheme, TensorType};
+use foretoken_spec::{BlockPart, ModelSource, QuantScheme, TensorType};
 
 use super::*;
 use crate::device_clock::{DeviceClock, HostClock};
