@@ -706,21 +706,21 @@ fn tensor_types_that_candle_cannot_load() {
     );
 }
 
-/// The rows of every architecture add up, and what the spans of its reader leave together is named.
+/// The rows of every architecture add up, and what the spans of its reader leave together is divided.
 #[test]
 fn every_architecture_is_profiled() {
-    let undivided = [
+    let in_place_or_divided = [
         ("llama-moe", "activation"),
-        ("qwen2", "attention_inputs"),
-        ("qwen3", "rope_attention"),
-        ("gemma3", "rope_attention"),
+        ("qwen2", "attention_layout"),
+        ("qwen3", "attention"),
+        ("gemma3", "attention_softmax"),
         ("phi2", "activation"),
         ("phi3", "activation"),
-        ("glm4", "rope_attention"),
-        ("lfm2", "short_convolution"),
+        ("glm4", "attention_scores"),
+        ("lfm2", "convolution"),
     ];
     let sandbox = Sandbox::new();
-    for (name, op) in undivided {
+    for (name, op) in in_place_or_divided {
         let model = fixture(&format!("models/{name}.gguf"));
         let args = ["profile", &model, "--prompt", "16", "--gen", "8", "--quiet"];
         let format = ["--format", "json", "--trace", "trace.json", "--threads", "1"];
@@ -729,8 +729,12 @@ fn every_architecture_is_profiled() {
         assert_adds_up(&report);
         let kernels = rows(&report, "kernels");
         assert!(kernels.iter().any(|row| row["op"] == op), "{name} has no {op}");
-        for row in kernels.iter().filter(|row| row["op"] == op && name != "llama-moe") {
+        let has_work = |row: &&Value| name != "llama-moe" && row["op"] != "attention_layout";
+        for row in kernels.iter().filter(|row| row["op"] == op).filter(has_work) {
             assert!(row["flop"].as_u64() > Some(0), "{name}: {row}");
+        }
+        for block in UNDIVIDED {
+            assert!(kernels.iter().all(|row| row["op"] != block), "{name}: {block}");
         }
         for part in ["input", "embedding", "layers", "lm_head", "logits_copy"] {
             assert!(number(phase(&report, part), "ms") > 0.0, "{name}: {part}");
@@ -738,4 +742,88 @@ fn every_architecture_is_profiled() {
         let trace = fs::read_to_string(sandbox.path("trace.json")).unwrap();
         assert!(serde_json::from_str::<Value>(&trace).is_ok(), "{name}");
     }
+}
+
+/// What rows of blocks are called that nothing has divided.
+const UNDIVIDED: [&str; 5] = [
+    "attention_inputs",
+    "attention_block",
+    "rope_attention",
+    "feed_forward_block",
+    "short_convolution",
+];
+
+/// The parts of every layer of blocks without spans have rows of their own, which say where their
+/// times come from.
+#[test]
+fn undivided_blocks_are_divided_by_microbenchmarks() {
+    let both = [
+        ("attention_layout", None),
+        ("attention_scores", None),
+        ("attention_softmax", None),
+        ("attention_values", None),
+        ("matmul", Some("attn_q")),
+        ("matmul", Some("attn_k")),
+        ("matmul", Some("attn_v")),
+        ("matmul", Some("attn_output")),
+        ("matmul", Some("ffn_gate")),
+        ("matmul", Some("ffn_up")),
+        ("matmul", Some("ffn_down")),
+        ("activation", None),
+        ("residual", None),
+    ];
+    let convolution = [
+        ("matmul", Some("shortconv_in")),
+        ("convolution", None),
+        ("matmul", Some("shortconv_out")),
+    ];
+    let sandbox = Sandbox::new();
+    for (name, more) in [("qwen2", &[][..]), ("lfm2", &convolution)] {
+        let model = fixture(&format!("models/{name}.gguf"));
+        let trace = ["--trace", "trace.json", "--out", "profile.json"];
+        let report = sandbox.good(&short(&model, &trace)).json();
+        assert_adds_up(&report);
+        let kernels = rows(&report, "kernels");
+        for phase in ["prefill", "decode"] {
+            for (op, role) in both.iter().chain(more) {
+                let role = role.map_or(Value::Null, |role| json!(role));
+                let is_it =
+                    |row: &&Value| row["phase"] == phase && row["op"] == *op && row["role"] == role;
+                let found: Vec<&Value> = kernels.iter().filter(is_it).collect();
+                assert!(!found.is_empty(), "{name}: no {op} {role} in {phase}");
+                for row in found {
+                    assert_eq!(row["source"], "microbenchmark", "{name}: {row}");
+                    assert!(number(row, "ms") > 0.0, "{name}: {row}");
+                    assert_eq!(row["tensor_type"].is_null(), role.is_null(), "{name}: {row}");
+                }
+            }
+            // Norms and rotary embeddings have spans.
+            let in_place = |row: &&Value| row["phase"] == phase && row["source"] == "in_place";
+            let ops: Vec<&str> =
+                kernels.iter().filter(in_place).map(|row| row["op"].as_str().unwrap()).collect();
+            for op in ["rms_norm", "rope", "lm_head"] {
+                assert!(ops.contains(&op), "{name}: {op} is not in place in {phase}");
+            }
+        }
+        let joined = |phase: &str| {
+            kernels.iter().any(|row| row["phase"] == phase && row["op"] == "kv_concat")
+        };
+        assert!(joined("decode") && !joined("prefill"), "{name}");
+        let trace = fs::read_to_string(sandbox.path("trace.json")).unwrap();
+        assert!(trace.contains(r#""name":"matmul.ffn_gate""#), "{name}");
+        // The same run again is compared part by part.
+        let again = sandbox.good(&short(&model, &["--against", "profile.json"])).json();
+        let compared = again["comparison"]["rows"].as_array().unwrap();
+        assert!(compared.iter().any(|row| row["role"] == "ffn_gate"), "{name}");
+    }
+}
+
+#[test]
+fn a_table_marks_what_was_divided() {
+    let model = fixture("models/qwen2.gguf");
+    let table = Sandbox::new().good(&in_table(&model, &[])).stdout;
+    let is_marked = |name: &str| table.lines().any(|l| l.contains(name) && l.contains('†'));
+    assert!(is_marked("ffn_gate"), "{table}");
+    assert!(is_marked("attention_scores"), "{table}");
+    assert!(!is_marked("rms_norm"), "{table}");
 }

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use foretoken_spec::{
-    ComparisonRow, KernelOp, KernelRow, Phase, PhaseRow, ProfileComparison, ProfilePhase,
-    ProfileReport, TensorRole,
+    ComparisonRow, KernelOp, KernelRow, KernelSource, Phase, PhaseRow, ProfileComparison,
+    ProfilePhase, ProfileReport, TensorRole,
 };
 use foretoken_stats::{SplitMix64, median, quantile};
 
 /// What fresh loads of the same model differ by (`docs/measurement-protocol.md`): the noise is
 /// never taken as smaller.
 const LOAD_NOISE: f64 = 0.02;
+/// What times of two runs differ by that a microbenchmark divided: each has its own shares, whose
+/// error is the same in all samples of a run, so that no interval shows it.
+const DIVISION_NOISE: f64 = 0.10;
 /// Phases and kernels below this share of the wall time in both runs are left out: their ratios
 /// say more of the clock than of the program, and no build should fail by them.
 const SMALLEST_SHARE: f64 = 0.001;
@@ -143,6 +146,8 @@ struct Item {
     ms: f64,
     share: f64,
     samples_ms: Vec<f64>,
+    /// Whether a microbenchmark divided it.
+    divided: bool,
 }
 
 fn items(report: &ProfileReport) -> BTreeMap<Key, Item> {
@@ -157,9 +162,13 @@ fn items(report: &ProfileReport) -> BTreeMap<Key, Item> {
             .chain(more.iter().copied())
             .filter(|ms| ms.is_finite())
             .collect();
-        items.insert((*phase, None, None), Item { ms: *ms, share: share(*ms), samples_ms });
+        items.insert(
+            (*phase, None, None),
+            Item { ms: *ms, share: share(*ms), samples_ms, divided: false },
+        );
     }
-    for KernelRow { phase, op, role, ms, samples_ms, .. } in &report.kernels {
+    for KernelRow { phase, op, role, ms, samples_ms, source, .. } in &report.kernels {
+        let divided = *source == KernelSource::Microbenchmark;
         // `load`, `softmax` and their like are phases already.
         if !phase.is_sum() {
             continue;
@@ -169,13 +178,19 @@ fn items(report: &ProfileReport) -> BTreeMap<Key, Item> {
             .and_modify(|item: &mut Item| {
                 item.ms += ms;
                 item.share = share(item.ms);
+                item.divided |= divided;
                 // Only a broken file has layers with unequal numbers of passes.
                 item.samples_ms.truncate(samples_ms.len());
                 for (sum, ms) in item.samples_ms.iter_mut().zip(samples_ms) {
                     *sum += ms;
                 }
             })
-            .or_insert_with(|| Item { ms: *ms, share: share(*ms), samples_ms: samples_ms.clone() });
+            .or_insert_with(|| Item {
+                ms: *ms,
+                share: share(*ms),
+                samples_ms: samples_ms.clone(),
+                divided,
+            });
     }
     for ((phase, op, _), item) in &mut items {
         if op.is_some() {
@@ -211,6 +226,7 @@ fn typical(item: &Item) -> Option<f64> {
 fn row((phase, op, role): Key, old: &Item, new: &Item, noise: f64) -> Option<ComparisonRow> {
     let (old_ms, new_ms) = (typical(old)?, typical(new)?);
     let interval = ratio_interval(&old.samples_ms, &new.samples_ms);
+    let noise = if old.divided || new.divided { noise.max(DIVISION_NOISE) } else { noise };
     Some(ComparisonRow {
         phase,
         op,

@@ -92,13 +92,12 @@ pub(crate) fn work(
             elementwise(2 * ffn, 3)
         }
         KernelOp::Residual => elementwise(2 * n * hidden, 3),
-        KernelOp::Attention => sum_of(&ATTENTION.map(|op| of_layer(op, None)))?,
-        KernelOp::RopeAttention if engine.attention(shape) == AttentionForm::Flash => {
+        KernelOp::Attention if engine.attention(shape) == AttentionForm::Flash => {
             // Keys and values are read once, and there are no scores in memory.
             let flop = 4 * n * t * heads + 5 * scores;
-            let attended = Work { flop, bytes: F32 * (2 * t * kv + 2 * n * heads) };
-            sum_of(&[Some(attended), of_layer(KernelOp::Rope, None)])?
+            Work { flop, bytes: F32 * (2 * t * kv + 2 * n * heads) }
         }
+        KernelOp::Attention => sum_of(&ATTENTION.map(|op| of_layer(op, None)))?,
         KernelOp::RopeAttention => {
             sum_of(&[KernelOp::Rope, KernelOp::Attention].map(|op| of_layer(op, None)))?
         }
@@ -110,9 +109,19 @@ pub(crate) fn work(
             of_layer(KernelOp::Attention, None),
             of_layer(KernelOp::Matmul, Some(TensorRole::AttnOutput)),
         ])?,
+        // Two gate products, and at each position of the convolution a product and a sum. Its
+        // three inputs are read, the gated one and the result written and read, the output written.
+        KernelOp::Convolution => {
+            let length = u64::from(shape.details.conv_length?);
+            let flop = n * hidden * (2 + 2 * length);
+            Work { flop, bytes: F32 * (8 * n * hidden + length * hidden) }
+        }
         KernelOp::ShortConvolution => {
             use TensorRole::{ShortconvIn, ShortconvOut};
-            sum_of(&[ShortconvIn, ShortconvOut].map(|role| of_layer(KernelOp::Matmul, Some(role))))?
+            let matrices =
+                [ShortconvIn, ShortconvOut].map(|role| of_layer(KernelOp::Matmul, Some(role)));
+            let sum = Some(elementwise(n * hidden, 3));
+            sum_of(&[sum_of(&matrices), of_layer(KernelOp::Convolution, None), sum])?
         }
         KernelOp::FeedForwardBlock => {
             use TensorRole::{FfnDown, FfnGate, FfnUp};
@@ -195,6 +204,22 @@ mod tests {
         assert_eq!(flop(KernelOp::AttentionInputs), inputs);
         let matrices = [FfnGate, FfnUp, FfnDown].map(of_role).into_iter().sum::<u64>();
         assert_eq!(flop(KernelOp::FeedForwardBlock), matrices + 3 * (2 * 512 + 256));
+    }
+
+    #[test]
+    fn a_short_convolution_by_hand() {
+        let mut model = model();
+        model.shape.details.conv_length = Some(3);
+        let of = |op| work(&model, &engine(), (op, None, Some(0)), Pass { n_tokens: 2, kv_len: 5 });
+        // 256 channels, 3 positions: two gates and three times a product and a sum.
+        let found = of(KernelOp::Convolution).unwrap();
+        assert_eq!(found.flop, 2 * 256 * 8);
+        assert_eq!(found.bytes, 4 * (8 * 2 * 256 + 3 * 256));
+        // Its matrices are not in this model.
+        assert_eq!(of(KernelOp::ShortConvolution), None);
+        model.shape.details.conv_length = None;
+        let pass = Pass { n_tokens: 2, kv_len: 5 };
+        assert_eq!(work(&model, &engine(), (KernelOp::Convolution, None, Some(0)), pass), None);
     }
 
     #[test]

@@ -4,9 +4,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod attention;
 mod compare;
 mod costs;
+mod division;
 mod overhead;
 mod report;
 mod rows;

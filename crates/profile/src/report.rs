@@ -261,6 +261,50 @@ mod tests {
     }
 
     #[test]
+    fn a_feed_forward_block_is_divided_into_matrices_and_its_residual_sum_joins_the_other() {
+        use foretoken_spec::{BlockPart, BlockSplit, KernelSource, Slice, TensorRole as R};
+        let mut run = timeline();
+        run.passes.truncate(1);
+        let at = |op, start_ns, ns| Slice { op, role: None, layer: Some(0), start_ns, ns };
+        // 2 ms: 0.2 of a residual sum, 1.8 of the block.
+        run.passes[0].slices = vec![
+            at(KernelOp::Residual, 0, 200_000),
+            at(KernelOp::FeedForwardBlock, 200_000, 1_800_000),
+        ];
+        let part = |op, role, ns| BlockPart { op, role, ns };
+        // Alone it takes half as long: 3 : 2 : 1 : 2 : 1 of 900 µs.
+        let parts = vec![
+            part(KernelOp::Matmul, Some(R::FfnGate), 300e3),
+            part(KernelOp::Matmul, Some(R::FfnUp), 200e3),
+            part(KernelOp::Activation, None, 100e3),
+            part(KernelOp::Matmul, Some(R::FfnDown), 200e3),
+            part(KernelOp::Residual, None, 100e3),
+        ];
+        let (block, layers) = (KernelOp::FeedForwardBlock, vec![0]);
+        run.splits = vec![BlockSplit { block, layers, n_tokens: 16, kv_len: 0, parts }];
+        let report = profile_of(&run, 0.005);
+        let row = |op, role| {
+            let mut rows = report.kernels.iter().filter(|k| (k.op, k.role) == (op, role));
+            let row = rows.next().unwrap();
+            assert!(rows.next().is_none());
+            assert_eq!(row.source, KernelSource::Microbenchmark);
+            (row.calls, (row.ms * 1e9).round() / 1e9)
+        };
+        assert_eq!(row(KernelOp::Matmul, Some(R::FfnGate)), (1, 0.6));
+        assert_eq!(row(KernelOp::Matmul, Some(R::FfnUp)), (1, 0.4));
+        assert_eq!(row(KernelOp::Activation, None), (1, 0.2));
+        assert_eq!(row(KernelOp::Matmul, Some(R::FfnDown)), (1, 0.4));
+        // 0.2 in place and 0.2 of the block: one row, marked for what is not in place.
+        assert_eq!(row(KernelOp::Residual, None), (2, 0.4));
+        let gate = report.kernels.iter().find(|k| k.role == Some(R::FfnGate)).unwrap();
+        assert_eq!(gate.flop, Some(2 * 16 * 256 * 512));
+        assert_eq!(gate.tensor_type, Some(foretoken_spec::TensorType::Q8_0));
+        assert!(!report.kernels.iter().any(|k| k.op == KernelOp::FeedForwardBlock));
+        let kernels: f64 = report.kernels.iter().map(|row| row.ms).sum();
+        assert!((kernels + report.unaccounted_ms - report.wall_ms).abs() < 1e-9);
+    }
+
+    #[test]
     fn latencies_by_hand() {
         let report = profile_of(&timeline(), 0.005);
         // Prefill 2 ms, softmax 20 µs, draw 10 µs.

@@ -1,14 +1,15 @@
 //! From the slices of probed passes to kernel rows of the whole run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use foretoken_cost::{EngineProfile, roofline};
 use foretoken_spec::{
-    KernelOp, KernelRow, KernelSource, Pass, Phase, ProfilePhase, TensorRole, TimedPass, Timeline,
+    KernelOp, KernelRow, KernelSource, Pass, Phase, ProfilePhase, Slice, TensorRole, TimedPass,
+    Timeline,
 };
 
-use crate::attention;
 use crate::costs::{Work, matrix_of, work};
+use crate::division::{self, Share};
 use crate::ms;
 
 /// What a row stands for within a phase.
@@ -27,9 +28,11 @@ pub(crate) struct PassTimes {
     pub(crate) phase: Phase,
     pub(crate) times: BTreeMap<Key, f64>,
     calls: BTreeMap<Key, u32>,
+    /// Kernels of which some or all of the time is a share of a block's.
+    divided: BTreeSet<Key>,
 }
 
-/// The probed passes of the run, attention divided where microbenchmarks say how.
+/// The probed passes of the run, blocks divided where microbenchmarks say how.
 pub(crate) fn pass_times(timeline: &Timeline) -> Vec<PassTimes> {
     timeline
         .passes
@@ -42,28 +45,28 @@ pub(crate) fn pass_times(timeline: &Timeline) -> Vec<PassTimes> {
 
 fn times_of(timeline: &Timeline, index: usize, pass: &TimedPass) -> PassTimes {
     let sample = &pass.sample;
-    let shares = attention::shares(&timeline.attention, sample.n_tokens, sample.kv_len);
+    let shape = Pass { n_tokens: sample.n_tokens, kv_len: sample.kv_len };
     let mut times = BTreeMap::new();
     let mut calls = BTreeMap::new();
-    let mut add = |op, role, layer, ns| {
-        let key = Key { op, role, layer };
+    let mut divided = BTreeSet::new();
+    let mut add = |key, ns| {
         *times.entry(key).or_insert(0.0) += ns;
         *calls.entry(key).or_insert(0) += 1;
     };
     for slice in &pass.slices {
-        match shares {
-            Some(shares) if slice.op == KernelOp::Attention => {
-                for (op, share) in shares {
-                    // Without a cache there is nothing to join.
-                    if share > 0.0 {
-                        add(op, slice.role, slice.layer, share * slice.ns as f64);
-                    }
-                }
-            }
-            _ => add(slice.op, slice.role, slice.layer, slice.ns as f64),
+        let Slice { op, role, layer, ns, .. } = *slice;
+        let Some(shares) = division::shares(&timeline.splits, slice, shape) else {
+            add(Key { op, role, layer }, ns as f64);
+            continue;
+        };
+        // A part that took no time did not run: without a cache there is nothing to join.
+        for Share { op, role, share } in shares.into_iter().filter(|part| part.share > 0.0) {
+            let key = Key { op, role, layer };
+            add(key, share * ns as f64);
+            divided.insert(key);
         }
     }
-    PassTimes { index, phase: pass.phase, times, calls }
+    PassTimes { index, phase: pass.phase, times, calls, divided }
 }
 
 /// The times of every pass by kernel: measured where it was probed, else the pass's own time
@@ -143,7 +146,17 @@ pub(crate) fn kernel_rows(timeline: &Timeline, probed: &[PassTimes]) -> Vec<Kern
             }
         }
     }
-    totals.into_iter().map(|((phase, key), total)| row(timeline, phase, key, total)).collect()
+    let is_divided = |phase, key| {
+        probed.iter().any(|p| profile_phase(p.phase) == phase && p.divided.contains(&key))
+    };
+    let source = |phase, key| match is_divided(phase, key) {
+        true => KernelSource::Microbenchmark,
+        false => KernelSource::InPlace,
+    };
+    totals
+        .into_iter()
+        .map(|((phase, key), total)| row(timeline, (phase, key), total, source(phase, key)))
+        .collect()
 }
 
 fn sum(a: Option<Work>, b: Option<Work>) -> Option<Work> {
@@ -153,7 +166,12 @@ fn sum(a: Option<Work>, b: Option<Work>) -> Option<Work> {
     }
 }
 
-fn row(timeline: &Timeline, phase: ProfilePhase, key: Key, total: Total) -> KernelRow {
+fn row(
+    timeline: &Timeline,
+    (phase, key): (ProfilePhase, Key),
+    total: Total,
+    source: KernelSource,
+) -> KernelRow {
     let Key { op, role, layer } = key;
     let matrix = matrix_of(&timeline.model, op, role, layer);
     let seconds = total.ns / 1e9;
@@ -176,20 +194,9 @@ fn row(timeline: &Timeline, phase: ProfilePhase, key: Key, total: Total) -> Kern
         bytes_per_second: work.and_then(|work| rate(work.bytes)),
         roofline_share: bounded.filter(|_| seconds > 0.0).map(|b| b.seconds / seconds),
         bound: bounded.map(|b| b.bound),
-        source: if is_divided(op) { KernelSource::Microbenchmark } else { KernelSource::InPlace },
+        source,
         samples_ms: total.samples_ms,
     }
-}
-
-/// Operations that no span stands for alone.
-fn is_divided(op: KernelOp) -> bool {
-    matches!(
-        op,
-        KernelOp::KvConcat
-            | KernelOp::AttentionScores
-            | KernelOp::AttentionSoftmax
-            | KernelOp::AttentionValues
-    )
 }
 
 /// Rows of what lies before, between and after the forward passes.
@@ -208,7 +215,8 @@ pub(crate) fn rows_around(timeline: &Timeline) -> Vec<KernelRow> {
             work: one.map(|w| Work { flop: w.flop * times, bytes: w.bytes * times }),
             samples_ms: samples.iter().map(|ns| ms(*ns)).collect(),
         };
-        rows.push(row(timeline, phase, Key { op, role: None, layer: None }, total));
+        let key = Key { op, role: None, layer: None };
+        rows.push(row(timeline, (phase, key), total, KernelSource::InPlace));
     };
     for (phase, op) in [
         (ProfilePhase::Load, KernelOp::Load),

@@ -89,6 +89,24 @@ fn pass(index: u32, start_us: u64, parts_us: [u64; 3], probed: bool) -> TimedPas
     }
 }
 
+/// How attention of layers 0 to 31 divides, in ns: cache, scores, softmax, values.
+pub(crate) fn attention_split(n_tokens: u32, kv_len: u32, ns: [f64; 4]) -> BlockSplit {
+    let ops = [
+        KernelOp::KvConcat,
+        KernelOp::AttentionScores,
+        KernelOp::AttentionSoftmax,
+        KernelOp::AttentionValues,
+    ];
+    let parts = ops.into_iter().zip(ns).map(|(op, ns)| BlockPart { op, role: None, ns });
+    BlockSplit {
+        block: KernelOp::Attention,
+        layers: (0..32).collect(),
+        n_tokens,
+        kv_len,
+        parts: parts.collect(),
+    }
+}
+
 /// Load 10 ms, warm-up 5 ms, prompt 2 ms, steps of 1, 1.9 and 1 ms, 1 µs between them.
 pub(crate) fn timeline() -> Timeline {
     let us = 1000;
@@ -125,14 +143,7 @@ pub(crate) fn timeline() -> Timeline {
             frequency_mhz: Some(3000.0),
             temperature_c: None,
         }],
-        attention: vec![AttentionSplit {
-            n_tokens: 16,
-            kv_len: 0,
-            kv_concat_ns: 0.0,
-            scores_ns: 2000.0,
-            softmax_ns: 1000.0,
-            values_ns: 1000.0,
-        }],
+        splits: vec![attention_split(16, 0, [0.0, 2000.0, 1000.0, 1000.0])],
         pairs: OverheadPairs {
             prefill: PhasePairs { n_tokens: 16, events: 40, pairs: vec![pair(1.0); 4] },
             decode: PhasePairs { n_tokens: 1, events: 40, pairs: vec![pair(1.001); 4] },

@@ -8,11 +8,11 @@ use std::fmt::Arguments;
 use std::io::{self, BufWriter, Write};
 
 use foretoken_spec::{
-    AttentionSplit, CounterSample, KernelOp, Pass, Phase, SCHEMA_VERSION, Slice, TensorRole,
-    TimedPass, Timeline,
+    BlockSplit, CounterSample, KernelOp, Pass, Phase, SCHEMA_VERSION, Slice, TensorRole, TimedPass,
+    Timeline,
 };
 
-use crate::attention;
+use crate::division::{self, Share};
 
 const PID: u32 = 1;
 const MEASURED: u32 = 1;
@@ -103,7 +103,7 @@ fn write_run<W: Write>(track: &mut Track<'_, W>, timeline: &Timeline) -> io::Res
         track.leaf(stretch.op.name(), "phase", stretch.start_ns, end_ns, format_args!(""))?;
     }
     for (index, pass) in timeline.passes.iter().enumerate() {
-        write_pass(track, index, pass, &timeline.attention)?;
+        write_pass(track, index, pass, &timeline.splits)?;
     }
     track.close()
 }
@@ -112,7 +112,7 @@ fn write_pass<W: Write>(
     track: &mut Track<'_, W>,
     index: usize,
     pass: &TimedPass,
-    splits: &[AttentionSplit],
+    splits: &[BlockSplit],
 ) -> io::Result<()> {
     let sample = &pass.sample;
     if sample.preempted {
@@ -150,10 +150,10 @@ fn write_pass<W: Write>(
 fn write_slices<W: Write>(
     track: &mut Track<'_, W>,
     pass: &TimedPass,
-    splits: &[AttentionSplit],
+    splits: &[BlockSplit],
 ) -> io::Result<()> {
-    let shares = attention::shares(splits, pass.sample.n_tokens, pass.sample.kv_len);
-    let kernels = Kernels { pass_ns: pass.start_ns, shares };
+    let shape = Pass { n_tokens: pass.sample.n_tokens, kv_len: pass.sample.kv_len };
+    let kernels = Kernels { pass_ns: pass.start_ns, shape, splits };
     let mut rest = pass.slices.as_slice();
     while let Some(first) = rest.first() {
         let Some(layer) = first.layer else {
@@ -202,12 +202,13 @@ fn layer_len(slices: &[Slice], layer: u32) -> usize {
 }
 
 /// What the kernels of one pass have in common.
-struct Kernels {
+struct Kernels<'a> {
     pass_ns: u64,
-    shares: Option<[(KernelOp, f64); 4]>,
+    shape: Pass,
+    splits: &'a [BlockSplit],
 }
 
-impl Kernels {
+impl Kernels<'_> {
     /// Start and end of slices that follow each other.
     fn extent(&self, slices: &[Slice]) -> (u64, u64) {
         let start = slices.first().map_or(0, |s| s.start_ns);
@@ -247,14 +248,14 @@ impl Kernels {
         if !opened {
             return Ok(());
         }
-        if let (KernelOp::Attention, Some(shares)) = (slice.op, &self.shares) {
+        if let Some(shares) = division::shares(self.splits, slice, self.shape) {
             let mut sum = 0.0;
             let mut part_ns = start_ns;
-            for (op, share) in shares {
+            for Share { op, role, share } in shares {
                 sum += share;
                 let part_end = start_ns.saturating_add((slice.ns as f64 * sum).round() as u64);
                 let args = format_args!(r#""source":"microbenchmark""#);
-                track.leaf(op.name(), "kernel", part_ns, part_end, args)?;
+                track.leaf(kernel_name(op, role), "kernel", part_ns, part_end, args)?;
                 part_ns = part_end;
             }
         }

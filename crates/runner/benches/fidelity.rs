@@ -27,8 +27,8 @@ use foretoken_runner::{
     Recording, RunError, SamplingMode, TextCodec, run_profile, tool_info,
 };
 use foretoken_spec::{
-    Allocator, AttentionSplit, CounterSample, DeviceInfo, EngineInfo, KernelOp, ModelSpec, Pass,
-    PassSample, Phase, ReferenceSample, TensorRole, TimedPass, Workload,
+    Allocator, CounterSample, DeviceInfo, EngineInfo, KernelOp, ModelSpec, PassSample, Phase,
+    ReferenceSample, TensorRole, TimedPass, Workload,
 };
 use foretoken_stats::median;
 use foretoken_tokenize::{DecodeStream, Tokenizer};
@@ -214,10 +214,6 @@ impl Engine for Watched {
 
     fn counters(&self, at_ns: u64) -> CounterSample {
         self.inner.counters(at_ns)
-    }
-
-    fn attention_split(&mut self, _: &ModelSpec, _: Pass) -> Option<AttentionSplit> {
-        None
     }
 
     fn ns_per_event(&self) -> f64 {

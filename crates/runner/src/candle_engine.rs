@@ -1,7 +1,7 @@
 //! The candle engine: the readers of candle-transformers, unmodified.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::BufReader;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -12,11 +12,11 @@ use foretoken_cost::{KvLayout, ReaderInfo};
 use foretoken_gguf::synth::SyntheticGguf;
 use foretoken_meter::{NvidiaCard, Sampler};
 use foretoken_spec::{
-    Allocator, AttentionSplit, ColdLoad, CounterSample, DeviceInfo, EngineInfo, ModelSource,
+    Allocator, BlockSplit, ColdLoad, CounterSample, DeviceInfo, EngineInfo, KernelOp, ModelSource,
     ModelSpec, Pass, PassSample, ReferenceSample, SpanClock, Workload,
 };
 
-use crate::attention_bench::attention_split;
+use crate::block_bench::{BlockBench, ModelFile, ReadSeek};
 use crate::cold::Forgotten;
 use crate::device_clock::DeviceClock;
 use crate::error::one_line;
@@ -143,27 +143,30 @@ impl CandleEngine {
         }
     }
 
-    fn read(&self, model: &ModelSpec, info: &ReaderInfo) -> Result<CachedModel, RunError> {
-        match &model.source {
-            ModelSource::Gguf { path } => {
-                let path = Path::new(path);
-                let file = File::open(path)
-                    .map_err(|source| RunError::Open { path: path.to_owned(), source })?;
-                let file = BufReader::with_capacity(READ_BUFFER_BYTES, file);
-                self.read_from(model, info, file)
-            }
-            ModelSource::Preset { .. } | ModelSource::Config { .. } | ModelSource::Mini => {
-                self.read_from(model, info, SyntheticGguf::new(model))
-            }
-        }
-    }
-
-    fn read_from(
+    /// Times the parts of blocks (operation, layer) alone, on the shapes of these passes, also of
+    /// blocks whose parts the reader's spans tell apart: a bench holds the two against each other.
+    /// What candle refuses, and what `stop` came before, is left out.
+    ///
+    /// # Errors
+    /// A model that no reader is for, or that cannot be read.
+    pub fn time_parts(
         &self,
         model: &ModelSpec,
-        info: &ReaderInfo,
-        mut source: impl Read + Seek,
-    ) -> Result<CachedModel, RunError> {
+        blocks: &[(KernelOp, u32)],
+        passes: &[Pass],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Vec<BlockSplit>, RunError> {
+        let info = reader_of(model, self.device.info().backend)?;
+        let mut file = ModelFile::read(source_of(model)?).map_err(|error| RunError::Load {
+            model: model.name.clone(),
+            reason: one_line(&error),
+        })?;
+        let bench = BlockBench { model, info, device: &self.device };
+        Ok(bench.splits(&mut file, blocks, passes, stop))
+    }
+
+    fn read(&self, model: &ModelSpec, info: &ReaderInfo) -> Result<CachedModel, RunError> {
+        let mut source = source_of(model)?;
         let mut read = || CachedModel::load(info, &mut source, &self.device.tensors);
         let loaded = match self.probing {
             Probing::Installed => probe::with_probes(read),
@@ -172,6 +175,21 @@ impl CandleEngine {
         loaded
             .map_err(|error| RunError::Load { model: model.name.clone(), reason: one_line(&error) })
     }
+}
+
+/// Opens the file of a model, or synthetic weights in the form of one.
+fn source_of<'a>(model: &'a ModelSpec) -> Result<Box<dyn ReadSeek + 'a>, RunError> {
+    Ok(match &model.source {
+        ModelSource::Gguf { path } => {
+            let path = Path::new(path);
+            let file = File::open(path)
+                .map_err(|source| RunError::Open { path: path.to_owned(), source })?;
+            Box::new(BufReader::with_capacity(READ_BUFFER_BYTES, file))
+        }
+        ModelSource::Preset { .. } | ModelSource::Config { .. } | ModelSource::Mini => {
+            Box::new(SyntheticGguf::new(model))
+        }
+    })
 }
 
 impl Engine for CandleEngine {
@@ -281,8 +299,14 @@ impl Engine for CandleEngine {
         gauges(at_ns, if is_host { self.reference.buffer_bytes() } else { 0 })
     }
 
-    fn attention_split(&mut self, model: &ModelSpec, pass: Pass) -> Option<AttentionSplit> {
-        attention_split(&model.shape, pass, &self.device)
+    fn block_splits(
+        &mut self,
+        model: &ModelSpec,
+        passes: &[Pass],
+        stop: &dyn Fn() -> bool,
+    ) -> Vec<BlockSplit> {
+        let blocks = PassLayout::new(model).undivided();
+        self.time_parts(model, &blocks, passes, stop).unwrap_or_default()
     }
 
     fn ns_per_event(&self) -> f64 {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use foretoken_spec::{
-    Allocator, AttentionSplit, ColdLoad, CounterSample, DeviceInfo, EngineInfo, ModelSpec, OpKind,
+    Allocator, BlockSplit, ColdLoad, CounterSample, DeviceInfo, EngineInfo, ModelSpec, OpKind,
     Pass, PassSample, ReferenceSample, Sampling, SpanClock, TensorRole, TensorType, Workload,
 };
 
@@ -74,10 +74,15 @@ pub trait Engine {
         CounterSample { at_ns, rss_bytes: None, frequency_mhz: None, temperature_c: None }
     }
 
-    /// Times the parts of attention alone, on tensors of the shapes of this pass; `None` where the
-    /// engine cannot.
-    fn attention_split(&mut self, _model: &ModelSpec, _pass: Pass) -> Option<AttentionSplit> {
-        None
+    /// Times the parts of blocks that no span divides, alone, on the shapes of these passes. What
+    /// the engine cannot time, and what `stop` came before, is left out.
+    fn block_splits(
+        &mut self,
+        _model: &ModelSpec,
+        _passes: &[Pass],
+        _stop: &dyn Fn() -> bool,
+    ) -> Vec<BlockSplit> {
+        Vec::new()
     }
 
     /// Cost of recording one edge of a span, in ns.

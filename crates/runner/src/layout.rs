@@ -12,6 +12,16 @@ use crate::probe::SpanKind;
 /// An operation, of which matrix or norm, in which layer.
 pub(crate) type What = (KernelOp, Option<TensorRole>, Option<u32>);
 
+/// Operations that hold several others between two spans.
+const UNDIVIDED: [KernelOp; 6] = [
+    KernelOp::Attention,
+    KernelOp::RopeAttention,
+    KernelOp::AttentionInputs,
+    KernelOp::AttentionBlock,
+    KernelOp::ShortConvolution,
+    KernelOp::FeedForwardBlock,
+];
+
 /// A span with what its own time is: before its first child, between children, after the last.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
@@ -109,6 +119,18 @@ impl PassLayout {
             types,
             lm_head: model.lm_head().map(|t| (t.role, t.tensor_type)),
         }
+    }
+
+    /// The blocks that no span divides, each with its layer.
+    pub(crate) fn undivided(&self) -> Vec<(KernelOp, u32)> {
+        fn visit(node: &Node, found: &mut Vec<(KernelOp, u32)>) {
+            let blocks = node.gaps.iter().filter(|(op, ..)| UNDIVIDED.contains(op));
+            found.extend(blocks.filter_map(|(op, _, layer)| Some((*op, (*layer)?))));
+            node.children.iter().for_each(|child| visit(child, found));
+        }
+        let mut found = Vec::new();
+        visit(&self.root, &mut found);
+        found
     }
 
     /// How the matrix of an operation is stored.

@@ -6,7 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod attention_bench;
+mod block_bench;
 mod build_info;
 mod candle_engine;
 mod clock;

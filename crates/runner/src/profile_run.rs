@@ -1,13 +1,14 @@
 //! One real run under the probes: load, tokenization, warm-up, prompt, decode steps, text.
 //!
 //! While the run goes on nothing is computed from what the probes record; the passes that say
-//! what the probes cost, and the microbenchmarks that divide attention, come after its end.
+//! what the probes cost, and the microbenchmarks that divide blocks, come after its end.
 
 use std::time::Duration;
 
 use foretoken_spec::{
-    Ceilings, CounterSample, KernelOp, ModelSpec, OverheadPair, OverheadPairs, Pass, PassSample,
-    Phase, PhasePairs, ReferenceSample, Stretch, TimedPass, Timeline, ToolInfo, Workload,
+    BlockSplit, Ceilings, CounterSample, KernelOp, ModelSpec, OverheadPair, OverheadPairs, Pass,
+    PassSample, Phase, PhasePairs, ReferenceSample, Stretch, TimedPass, Timeline, ToolInfo,
+    Workload,
 };
 use foretoken_stats::{SplitMix64, mad, median};
 
@@ -71,8 +72,8 @@ pub enum ProfileStage {
     Decode,
     /// After the run: pairs of passes that say what the probes cost.
     Pairs,
-    /// After the run: the parts of attention, alone.
-    Attention,
+    /// After the run: the parts of blocks that no span divides, alone.
+    Parts,
 }
 
 /// Where a run is.
@@ -175,8 +176,8 @@ pub fn run_profile(
     }
     let prompt_repeats_ns = run.repeat_prompt(model.as_mut(), &prompt)?;
     drop(model);
-    observe(&ProfileProgress::of(ProfileStage::Attention));
-    let attention = if run.interrupted { Vec::new() } else { run.attention(engine) };
+    observe(&ProfileProgress::of(ProfileStage::Parts));
+    let splits = if run.interrupted { Vec::new() } else { run.splits(engine) };
     let reference_after = best_reference(engine, stop);
     let mut warnings = warnings_of(&environment_between(&before, &after));
     let preempted = run.passes.iter().filter(|pass| pass.sample.preempted).count();
@@ -200,7 +201,7 @@ pub fn run_profile(
         passes: run.passes,
         end_ns,
         counters: run.counters,
-        attention,
+        splits,
         pairs,
         prompt_repeats_ns,
         span_clock: engine.span_clock(),
@@ -596,8 +597,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Divides attention as alone on the shapes of the prompt, the first and the last step.
-    fn attention(&self, engine: &mut dyn Engine) -> Vec<foretoken_spec::AttentionSplit> {
+    /// Times the parts of undivided blocks at the prompt, the first and the last step.
+    fn splits(&self, engine: &mut dyn Engine) -> Vec<BlockSplit> {
         let mut passes: Vec<Pass> = Vec::new();
         let of =
             |pass: &TimedPass| Pass { n_tokens: pass.sample.n_tokens, kv_len: pass.sample.kv_len };
@@ -607,11 +608,7 @@ impl Run<'_> {
                 passes.push(pass);
             }
         }
-        passes
-            .into_iter()
-            .take_while(|_| !(self.stop)())
-            .filter_map(|pass| engine.attention_split(self.plan.model, pass))
-            .collect()
+        engine.block_splits(self.plan.model, &passes, self.stop)
     }
 }
 

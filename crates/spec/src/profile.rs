@@ -47,7 +47,9 @@ pub enum KernelOp {
     AttentionInputs,
     /// Attention after the rotary embedding, output projection included, undivided.
     AttentionBlock,
-    /// Short convolution between its two projections, projections included, undivided.
+    /// Gates and convolution of a short convolution, between its two projections.
+    Convolution,
+    /// Short convolution with its two projections and the residual sum, undivided.
     ShortConvolution,
     /// Feed-forward block after its norm, undivided.
     FeedForwardBlock,
@@ -90,6 +92,7 @@ impl KernelOp {
             Self::RopeAttention => "rope_attention",
             Self::AttentionInputs => "attention_inputs",
             Self::AttentionBlock => "attention_block",
+            Self::Convolution => "convolution",
             Self::ShortConvolution => "short_convolution",
             Self::FeedForwardBlock => "feed_forward_block",
             Self::Activation => "activation",

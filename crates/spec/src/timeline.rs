@@ -37,8 +37,8 @@ pub struct Timeline {
     pub end_ns: u64,
     /// State of the machine at moments between passes.
     pub counters: Vec<CounterSample>,
-    /// How attention divides, by microbenchmarks of its parts on the run's shapes.
-    pub attention: Vec<AttentionSplit>,
+    /// How blocks that no span divides do divide, by microbenchmarks on the run's shapes.
+    pub splits: Vec<BlockSplit>,
     /// The pairs of passes that say what the probes cost.
     pub pairs: OverheadPairs,
     /// Forward times of further passes over the whole prompt after the run, unprobed.
@@ -110,21 +110,30 @@ pub struct Slice {
     pub ns: u64,
 }
 
-/// Times of the parts of attention for one pass, all layers alike, measured alone.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AttentionSplit {
+/// Times of the parts of a block that no span divides, for one pass, measured alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockSplit {
+    /// The block, as slices name it.
+    pub block: KernelOp,
+    /// The layers in which it is the same: tensors of the same types and shapes.
+    pub layers: Vec<u32>,
     /// Tokens of the pass.
     pub n_tokens: u32,
     /// Tokens in the cache before it.
     pub kv_len: u32,
-    /// Concatenation of the cache.
-    pub kv_concat_ns: f64,
-    /// Keys for every head, scores, scale and mask.
-    pub scores_ns: f64,
-    /// Softmax of the scores.
-    pub softmax_ns: f64,
-    /// Values for every head, weighted sum, and the layout of the output.
-    pub values_ns: f64,
+    /// Its parts, in the order in which they end.
+    pub parts: Vec<BlockPart>,
+}
+
+/// One part of a block.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BlockPart {
+    /// What.
+    pub op: KernelOp,
+    /// Which matrix.
+    pub role: Option<TensorRole>,
+    /// Its time in one layer.
+    pub ns: f64,
 }
 
 /// State of the machine at a moment.

@@ -62,7 +62,7 @@ fn state_of(now: &ProfileProgress<'_>) -> LiveState {
             ProfileStage::Prefill => "prefill",
             ProfileStage::Decode => "decode",
             ProfileStage::Pairs => "after the run: cost of the probes, pair",
-            ProfileStage::Attention => "after the run: parts of attention",
+            ProfileStage::Parts => "after the run: parts of undivided blocks",
         },
         done: now.done,
         total: now.total,

@@ -154,6 +154,21 @@ fn a_kernel_that_is_30_percent_slower_is_found() {
 }
 
 #[test]
+fn what_a_microbenchmark_divided_must_differ_by_more() {
+    let divided = |ratio| {
+        let mut new = report();
+        slower(&mut new, KernelOp::Matmul, ratio);
+        let matrices = new.kernels.iter_mut().filter(|k| k.op == KernelOp::Matmul);
+        matrices.for_each(|kernel| kernel.source = KernelSource::Microbenchmark);
+        let comparison = compare(&report(), &new, None).unwrap();
+        comparison.rows.iter().any(|row| row.beyond_noise)
+    };
+    // In place 1.08 would count: the noise is 0.02 there, and 0.10 here.
+    assert!(!divided(1.08));
+    assert!(divided(1.3));
+}
+
+#[test]
 fn a_faster_kernel_is_beyond_noise_and_does_not_fail() {
     let mut new = report();
     slower(&mut new, KernelOp::Attention, 0.7);

@@ -7,6 +7,7 @@ use foretoken_spec::{
 use serde_json::Value;
 
 use super::*;
+use crate::testing::attention_split;
 
 fn timeline(stretches: Vec<Stretch>, passes: Vec<TimedPass>) -> Timeline {
     let last = passes.last().map_or(1000, |p| p.start_ns + p.total_ns());
@@ -65,7 +66,7 @@ fn timeline(stretches: Vec<Stretch>, passes: Vec<TimedPass>) -> Timeline {
         passes,
         end_ns: last + 500,
         counters: vec![],
-        attention: vec![],
+        splits: vec![],
         pairs: OverheadPairs::default(),
         prompt_repeats_ns: vec![],
         span_clock: foretoken_spec::SpanClock::Host,
@@ -233,14 +234,7 @@ fn slices_nest_as_the_model_does() {
     ]);
     let load = Stretch { op: KernelOp::Load, start_ns: 0, ns: 4000 };
     let mut timeline = timeline(vec![load], vec![pass(1, 5, 10_000, slices)]);
-    timeline.attention = vec![AttentionSplit {
-        n_tokens: 1,
-        kv_len: 0,
-        kv_concat_ns: 4.0,
-        scores_ns: 3.0,
-        softmax_ns: 0.0,
-        values_ns: 1.0,
-    }];
+    timeline.splits = vec![attention_split(1, 0, [4.0, 3.0, 0.0, 1.0])];
     let (_, trace) = written(&timeline, None);
     let slices = rebuild(&trace);
     assert_eq!(
@@ -404,16 +398,7 @@ fn a_long_run_stays_below_fifty_megabytes() {
     }
     let load = Stretch { op: KernelOp::Load, start_ns: 0, ns: 80_000_000_000 };
     let mut timeline = timeline(vec![load], passes);
-    timeline.attention = [1, 512]
-        .map(|n_tokens| AttentionSplit {
-            n_tokens,
-            kv_len: 100,
-            kv_concat_ns: 1.0,
-            scores_ns: 2.0,
-            softmax_ns: 3.0,
-            values_ns: 4.0,
-        })
-        .to_vec();
+    timeline.splits = [1, 512].map(|n| attention_split(n, 100, [1.0, 2.0, 3.0, 4.0])).to_vec();
     timeline.counters = (0..128)
         .map(|i| CounterSample {
             at_ns: 90_000_000_000 + i * 60_000_000,
