@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use foretoken_catalog::{parse_config, resolve};
 use foretoken_gguf::{GgufError, GgufHeader, join_parts, model_of_header, read_header};
 use foretoken_hub::{Hub, HubError, HubRef, Listener, Pick, Settings};
-use foretoken_spec::{Backend, ModelSource, ModelSpec, QuantScheme};
+use foretoken_spec::{ModelSource, ModelSpec, QuantScheme};
 
 use crate::output::{Hinted, Output};
 use crate::progress::Progress;
@@ -58,8 +58,7 @@ pub fn resolve_hub(
                 // The header first: a model that cannot run is not worth a download.
                 let spec = described_by_header(&hub, std::slice::from_ref(only), argument)?;
                 require_quant(&spec, argument, quant)?;
-                // Of what runs somewhere else only, the run itself will say so.
-                foretoken_runner::check_model(&spec, Backend::Cuda)?;
+                foretoken_runner::check_model(&spec)?;
                 let path = download(&hub, only, output)?;
                 Ok(resolve(&path, quant)?)
             }

@@ -97,7 +97,7 @@ fn workloads(args: &MeasureArgs) -> anyhow::Result<Vec<WorkloadPlan>> {
 
 /// Refuses what the engine cannot run or the memory cannot hold, before anything is loaded.
 fn check(model: &ModelSpec, workloads: &[WorkloadPlan], device: &OpenDevice) -> anyhow::Result<()> {
-    check_model(model, device.info().backend)?;
+    check_model(model)?;
     for plan in workloads {
         check_workload(model, &plan.workload)?;
     }

@@ -41,7 +41,8 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     }
     let here = here(&stored.calibration.device);
     let mut predictor = Predictor::new(&stored.calibration)
-        .with_context(|| format!("cannot use {}", stored.path.display()))?;
+        .with_context(|| format!("cannot use {}", stored.path.display()))?
+        .hosted_by(&processor_info().id);
     if let Some(kv_type) = &args.kv_type {
         predictor =
             predictor.with_kv_type(kv_type).with_context(|| format!("--kv-type {kv_type}"))?;
@@ -66,9 +67,8 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
                 memory(other, predictor.engine(), &workload, &asked).fits == Some(true)
             });
         }
-        let (backend, engine) =
-            (stored.calibration.device.backend, stored.calibration.engine.name.as_str());
-        prediction.cannot_run = cannot_run(model, (engine, backend), &workload, args.batch);
+        let engine = stored.calibration.engine.name.as_str();
+        prediction.cannot_run = cannot_run(model, engine, &workload, args.batch);
         // Where readers of earlier versions looked for it.
         let said = prediction.cannot_run.as_ref().map(|reason| format!("it cannot run: {reason}"));
         prediction.warnings.extend(said);
@@ -117,31 +117,17 @@ fn doubts(calibration: &Calibration) -> Vec<String> {
             calibration.id, calibration.engine.version
         ));
     }
-    if let Some(host) =
-        calibration.device.host.as_ref().filter(|host| **host != processor_info().id)
-    {
-        doubts.push(format!(
-            "calibration `{}` is of a GPU that {host} gives its work to: with another processor the \
-             launches, most of a decode step, take another time",
-            calibration.id
-        ));
-    }
     let of_samples = calibration.warnings.iter().filter(|w| w.contains("disturbed"));
     doubts.extend(of_samples.cloned());
     doubts
 }
 
 /// Why candle would not run what is predicted.
-fn cannot_run(
-    model: &ModelSpec,
-    (engine, backend): (&str, Backend),
-    workload: &Workload,
-    batch: u32,
-) -> Option<String> {
+fn cannot_run(model: &ModelSpec, engine: &str, workload: &Workload, batch: u32) -> Option<String> {
     if engine != ENGINE {
         return None;
     }
-    match check_model(model, backend).and_then(|()| check_workload(model, workload)).err() {
+    match check_model(model).and_then(|()| check_workload(model, workload)).err() {
         Some(RunError::Unsupported { reason, .. }) => Some(reason.to_string()),
         Some(other) => Some(other.to_string()),
         None if batch > 1 => Some(format!(

@@ -116,7 +116,7 @@ fn check(
     prompt: &ProfilePrompt,
     device: &OpenDevice,
 ) -> anyhow::Result<()> {
-    check_model(model, device.info().backend)?;
+    check_model(model)?;
     let prompt_tokens = match prompt {
         ProfilePrompt::Tokens(0) => {
             let message = "--prompt 0: a run begins with a prompt";

@@ -2,7 +2,7 @@
 
 use foretoken_spec::{LayerKind, ModelSpec, RoleKind};
 
-use crate::{Engine, EngineProfile, readers};
+use crate::{Engine, EngineProfile, launches, readers};
 
 /// Where the operations of a model are approximate, as sentences; nothing for the plain form.
 pub fn approximations(model: &ModelSpec, engine: &EngineProfile) -> Vec<String> {
@@ -36,6 +36,12 @@ pub fn approximations(model: &ModelSpec, engine: &EngineProfile) -> Vec<String> 
     if let Some(latent) = &shape.details.latent {
         let form = if latent.absorbed { "on the latent itself" } else { "after expansion" };
         said.push(format!("latent attention is taken {form}, as the tensors of the file suggest"));
+    }
+    if engine.is_candle_on_gpu() && !launches::is_counted(&shape.architecture) {
+        said.push(format!(
+            "on a GPU the launches of `{}` are counted as those of `llama`: its reader makes more",
+            shape.architecture
+        ));
     }
     if engine.engine == Engine::Candle && readers::of_architecture(&shape.architecture).is_none() {
         said.push(format!(

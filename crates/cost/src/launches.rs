@@ -1,42 +1,51 @@
-//! Kernels that candle gives to a graphics device: what the host's part of a pass is made of.
+//! What candle gives to a graphics device: the host's part of a pass.
 //!
-//! A call of the host puts one kernel into the device's queue, and takes microseconds whatever the
-//! kernel does. With one token, a pass is hundreds of kernels that each run for less than that, so
-//! that their number, not their work, is what takes the time. The counts are read in candle-core,
-//! candle-nn and candle-transformers 0.11.1 for `quantized_llama`; other readers are counted as if
-//! they were alike. What does not depend on the shape is a constant per call here, what does is a
-//! sum over layers ([`attention`]).
+//! A call of the host puts one kernel or copy into the device's queue, and takes microseconds
+//! whatever it does. With one token, a pass is hundreds of them that each run for less than that, so
+//! that their number, not their work, is what takes the time. The counts are those of
+//! `quantized_llama` in candle 0.11.1, counted in the running program (`tests/check_cuda.py`); other
+//! readers are counted as if they were alike, which some are ([`is_counted`]). What does not depend
+//! on the shape is a constant per call here, what does is a sum over layers ([`attention`]).
 
 use foretoken_spec::OpKind;
 
 use crate::{Feature, Features, KernelPath, OpCost, Regime};
 
-/// Kernels of one call of an operation that is no attention.
+/// Whether the launches of an architecture's reader are within a tenth of what was counted.
+pub(crate) fn is_counted(architecture: &str) -> bool {
+    matches!(architecture, "llama" | "qwen2" | "qwen3" | "gemma3")
+}
+
+/// Launches of one call of an operation that is no attention.
 ///
-/// - quantized matmul: the activations are quantized, then multiplied (`fast_mmvq.rs`,
-///   `fast_mmq.rs`); a dense one is one call of cuBLAS;
-/// - rotary embedding: `rope_i`, and the copy that makes several rows contiguous before;
+/// - quantized matmul: the activations are quantized, then multiplied (`fast_mmvq.rs`); tiles of
+///   many rows are summed by a third kernel (`fast_mmq.rs`); a dense one is one call of cuBLAS;
+/// - rotary embedding: several rows are made contiguous before, by a kernel whose description of the
+///   strides is a copy to the device of its own;
 /// - feed-forward block: activation, product, residual sum;
-/// - the token ids and the logits are copied, which waits for the device: one each.
+/// - embedding: the token ids, the description of the gather, the gather; of a prompt also the mask;
+/// - the copy of the logits, which waits for the device.
 fn per_call(op: OpKind, path: Option<KernelPath>, regime: Regime) -> f64 {
     match (op, path, regime) {
         (OpKind::Matmul | OpKind::LmHead, Some(KernelPath::Gemm), _) => 1.0,
+        (OpKind::Matmul, Some(KernelPath::GpuTiled), _) => 3.0,
         (OpKind::Matmul | OpKind::LmHead, _, _) => 2.0,
-        (OpKind::Rope, _, Regime::ManyRows) => 2.0,
-        (OpKind::MlpElementwise, _, _) => 3.0,
-        (OpKind::Embedding, _, _) => 2.0,
+        (OpKind::Rope, _, Regime::ManyRows) => 3.0,
+        (OpKind::MlpElementwise, _, _) | (OpKind::Embedding, _, Regime::OneRow) => 3.0,
+        (OpKind::Embedding, _, Regime::ManyRows) => 4.0,
         _ => 1.0,
     }
 }
 
-/// Kernels of attention in one layer: `query` heads share those of `kv`; `joins` where there is a
+/// Launches of attention in one layer: `query` heads share those of `kv`; `joins` where there is a
 /// cache to join the new keys and values to.
 ///
 /// Scores, scaling, softmax and the sum of values are one each. Several rows add the copy of the
-/// values, the mask, and the copy of the output. A joined cache is two copies (`Tensor::cat` of two)
-/// of keys and of values; `repeat_kv` copies both once for each head that shares them.
+/// values, the mask, and the copy of the output, each with a description of its strides. A joined
+/// cache is two copies (`Tensor::cat` of two) of keys and of values; `repeat_kv` copies both once for
+/// each head that shares them.
 pub(crate) fn attention(query: u64, kv: u64, regime: Regime, joins: bool) -> u64 {
-    let rows = if regime == Regime::ManyRows { 3 } else { 0 };
+    let rows = if regime == Regime::ManyRows { 6 } else { 0 };
     let joined = if joins { 4 } else { 0 };
     let shared = query.checked_div(kv).unwrap_or(1);
     let repeated = if shared > 1 { 2 * shared } else { 0 };
@@ -70,14 +79,14 @@ mod tests {
     fn a_step_of_llama_2_7b_by_hand() {
         // Each of 32 layers: 7 matmuls of 2, 2 norms, 2 rotations, attention of 4 + 4 (every head
         // has keys of its own), a sum, 3 of the feed-forward block: 30. Beside them the embedding
-        // of 2, the last norm, the head of 2 and the copy of the logits.
-        assert_eq!(launches(1, 100, TensorType::Q4_K), f64::from(32 * 30 + 6));
+        // of 3, the last norm, the head of 2 and the copy of the logits.
+        assert_eq!(launches(1, 100, TensorType::Q4_K), f64::from(32 * 30 + 7));
         // Dense weights are multiplied at once.
-        assert_eq!(launches(1, 100, TensorType::F16), f64::from(32 * 23 + 5));
-        // A prompt copies and masks, and joins nothing.
+        assert_eq!(launches(1, 100, TensorType::F16), f64::from(32 * 23 + 6));
+        // A prompt multiplies in tiles, copies and masks, and joins nothing.
         assert_eq!(
             launches(512, 0, TensorType::Q4_K),
-            f64::from(32 * (14 + 2 + 4 + 7 + 1 + 3) + 6)
+            f64::from(32 * (21 + 2 + 6 + 10 + 1 + 3) + 8)
         );
     }
 

@@ -2,8 +2,7 @@
 //! attends, and where it ends. Plain data, read in `candle-transformers/src/models/quantized_*.rs`.
 
 use foretoken_spec::{
-    Backend, LayerKind, ModelShape, ModelSpec, RoleKind, TensorRole, TensorSpec, TensorType,
-    Workload,
+    LayerKind, ModelShape, ModelSpec, RoleKind, TensorRole, TensorSpec, TensorType, Workload,
 };
 
 use crate::AttentionForm;
@@ -182,9 +181,9 @@ pub const READERS: &[ReaderInfo] = &[
         longest: LongestPosition::ContextLength,
         rope_tables_per_layer: false,
         prefill_at_depth: true,
-        resets_at_zero: true,
+        resets_at_zero: false,
         loads_tied: true,
-        special: "the experts are multiplied on CUDA only (`moe_gemm_gguf`)",
+        special: "the experts are multiplied on CUDA only (`moe_gemm_gguf`); nothing empties the cache",
     },
     ReaderInfo {
         reader: Reader::Gemma3,
@@ -372,13 +371,14 @@ pub enum Unsupported {
         /// `general.architecture`.
         found: String,
     },
-    /// A reader that runs on other backends only.
-    #[error("candle's {module} multiplies experts on CUDA only, not on {backend}")]
-    Backend {
+    /// A reader whose cache cannot be emptied.
+    #[error(
+        "candle's {module} multiplies experts on CUDA only, and never empties its cache: a load \
+         runs one prompt, too little to measure"
+    )]
+    OnePrompt {
         /// The reader.
         module: &'static str,
-        /// Where it was to run.
-        backend: Backend,
     },
     /// A number that the reader cannot honour.
     #[error("candle's {module} needs {field} to be {needed}, the model has {found}")]
@@ -451,15 +451,12 @@ fn known() -> String {
 ///
 /// # Errors
 /// What the reader cannot honour: found here, before anything is loaded.
-pub fn candle_reader(
-    model: &ModelSpec,
-    backend: Backend,
-) -> Result<&'static ReaderInfo, Unsupported> {
+pub fn candle_reader(model: &ModelSpec) -> Result<&'static ReaderInfo, Unsupported> {
     let shape = &model.shape;
     let info = of_architecture(&shape.architecture)
         .ok_or_else(|| Unsupported::Architecture { found: shape.architecture.clone() })?;
-    if info.reader == Reader::Qwen3Moe && backend != Backend::Cuda {
-        return Err(Unsupported::Backend { module: info.module, backend });
+    if info.reader == Reader::Qwen3Moe {
+        return Err(Unsupported::OnePrompt { module: info.module });
     }
     check_shape(info, shape)?;
     check_tensors(info, model)?;

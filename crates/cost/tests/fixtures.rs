@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use foretoken_cost::{EngineProfile, Isa, candle_reader, pass_cost};
 use foretoken_gguf::read_model;
-use foretoken_spec::{Backend, Pass};
+use foretoken_spec::Pass;
 
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models");
@@ -23,7 +23,7 @@ fn every_file_is_described_and_has_its_reader() {
     for path in files() {
         let model = read_model(&path).unwrap_or_else(|error| panic!("{error}"));
         let architecture = model.shape.architecture.as_str();
-        let found = candle_reader(&model, Backend::Cpu);
+        let found = candle_reader(&model);
         match architecture {
             "qwen3moe" => assert!(found.is_err_and(|e| e.to_string().contains("CUDA only"))),
             _ => {

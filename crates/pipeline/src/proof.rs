@@ -16,7 +16,8 @@ use crate::design::DesignObserver;
 use crate::expect::LOAD_BYTES_PER_SECOND;
 
 /// Catalogue models to prove a calibration with, best first: the largest that the time allows.
-const CANDIDATES: &[&str] = &["tinyllama-1.1b", "smollm2-360m", "smollm2-135m"];
+const CANDIDATES: &[&str] =
+    &["llama-3.1-8b", "llama-3.2-3b", "tinyllama-1.1b", "smollm2-360m", "smollm2-135m"];
 /// Fresh loads of a proof and the prompts that each runs.
 struct Effort {
     loads: u32,

@@ -29,8 +29,8 @@ const LONG: &[(u32, u32, u32)] = &[(512, 0, 0)];
 /// Behind a history, for attention: as costly as a long prompt.
 const DEEP: &[(u32, u32, u32)] = &[(128, 0, 512), (0, 16, 512)];
 /// Weights of a mini-model are this many times the last-level cache. Three times are not enough:
-/// the same layers of TinyLlama at Q8_0 (128 tokens, Zen 3 with 32 MiB) ran at 140 GFLOP/s where
-/// they took 94 MB, at 105 where they took 280 MB and at 95 in the whole model.
+/// layers of TinyLlama at Q8_0 (128 tokens, Zen 3 with 32 MiB) ran at 141 GFLOP/s where they took
+/// 94 MB, at 96 where they took 280 MB and at 86 in the whole model (`docs/llama-cpp.md`).
 const CACHES_STREAMED: u64 = 8;
 /// Layers are not added beyond this size: each file is written before it is measured.
 const MOST_BYTES: u64 = 768 << 20;

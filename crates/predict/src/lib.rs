@@ -8,6 +8,7 @@ mod anchor;
 mod answer;
 mod energy;
 mod explain;
+mod host;
 mod loading;
 mod memory;
 mod predictor;

@@ -83,6 +83,8 @@ pub struct Predictor<'a> {
     calibration: &'a Calibration,
     engine: EngineProfile,
     pub(crate) terms: BTreeMap<KernelClass, Vec<Coefficient>>,
+    /// The processor that gives a GPU its work, where it is not the calibrated one.
+    pub(crate) other_host: Option<String>,
 }
 
 /// One coefficient as a prediction needs it.
@@ -127,7 +129,7 @@ impl<'a> Predictor<'a> {
         let device = &calibration.device;
         let engine = EngineProfile::named(&calibration.engine.name, device)
             .unwrap_or_else(|| EngineProfile::candle(device));
-        Ok(Self { calibration, engine, terms })
+        Ok(Self { calibration, engine, terms, other_host: None })
     }
 
     /// The same with keys and values in the type of this name.
@@ -198,7 +200,7 @@ impl<'a> Predictor<'a> {
             tally.add(op.seconds, op.anchor.borrowing, farthest.map(|(_, ratio)| ratio));
         }
         let extrapolation = self.extrapolation(&ops, tally.seconds).into_iter();
-        Ok(PassPrediction {
+        Ok(self.on_host(PassPrediction {
             pass,
             seconds: tally.seconds,
             tier: tally.tier,
@@ -206,7 +208,7 @@ impl<'a> Predictor<'a> {
             estimate: self.interval(phase, tally.seconds, tally.stretch(), tally.borrowed()),
             stretch: tally.stretch(),
             extrapolation: extrapolation.chain(assumed).collect(),
-        })
+        }))
     }
 
     /// Where attention of the model's form was not measured, puts that of llama's form in its

@@ -2,12 +2,13 @@
 
 mod arm;
 mod graphics;
-#[cfg(target_os = "macos")]
+#[cfg(any(target_os = "macos", test))]
 mod macos;
 mod processors;
 mod tree;
 mod x86;
 
+#[cfg(not(target_os = "macos"))]
 use std::path::Path;
 
 use foretoken_spec::DetectedMachine;

@@ -206,12 +206,12 @@ impl Engine for CandleEngine {
     }
 
     fn check(&self, model: &ModelSpec, workload: &Workload) -> Result<(), RunError> {
-        check_model(model, self.device.info().backend)?;
+        check_model(model)?;
         check_workload(model, workload)
     }
 
     fn load(&mut self, model: &ModelSpec) -> Result<Box<dyn LoadedModel>, RunError> {
-        let info = reader_of(model, self.device.info().backend)?;
+        let info = reader_of(model)?;
         let failed = |reason| RunError::Load { model: model.name.clone(), reason };
         self.device.synchronise().map_err(failed)?;
         let start = Instant::now();

@@ -1,16 +1,13 @@
 //! What candle's readers cannot honour, found before anything is loaded.
 
 use foretoken_cost::readers::{self, ReaderInfo, Unsupported};
-use foretoken_spec::{Backend, ModelSpec, Workload};
+use foretoken_spec::{ModelSpec, Workload};
 
 use crate::RunError;
 
 /// The reader of a model.
-pub(crate) fn reader_of(
-    model: &ModelSpec,
-    backend: Backend,
-) -> Result<&'static ReaderInfo, RunError> {
-    readers::candle_reader(model, backend).map_err(|reason| unsupported(model, reason))
+pub(crate) fn reader_of(model: &ModelSpec) -> Result<&'static ReaderInfo, RunError> {
+    readers::candle_reader(model).map_err(|reason| unsupported(model, reason))
 }
 
 fn unsupported(model: &ModelSpec, reason: Unsupported) -> RunError {
@@ -21,8 +18,8 @@ fn unsupported(model: &ModelSpec, reason: Unsupported) -> RunError {
 ///
 /// # Errors
 /// Architecture, shape, absent tensors, and tensor types.
-pub fn check_model(model: &ModelSpec, backend: Backend) -> Result<(), RunError> {
-    reader_of(model, backend).map(|_| ())
+pub fn check_model(model: &ModelSpec) -> Result<(), RunError> {
+    reader_of(model).map(|_| ())
 }
 
 /// Refuses a workload that the model's reader cannot run.
@@ -31,7 +28,7 @@ pub fn check_model(model: &ModelSpec, backend: Backend) -> Result<(), RunError> 
 /// More tokens in all than the reader's tables hold, or a prompt where it takes none.
 pub fn check_workload(model: &ModelSpec, workload: &Workload) -> Result<(), RunError> {
     let Some(info) = readers::of_architecture(&model.shape.architecture) else {
-        return check_model(model, Backend::Cpu);
+        return check_model(model);
     };
     readers::check_workload(info, &model.shape, workload)
         .map_err(|reason| unsupported(model, reason))

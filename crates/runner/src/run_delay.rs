@@ -107,6 +107,7 @@ fn read_delay(_file: &File) -> Option<u64> {
 }
 
 /// `schedstat` is: time on the processor, time waiting for one, number of turns.
+#[cfg(any(unix, test))]
 fn delay_of(schedstat: &str) -> Option<u64> {
     schedstat.split_whitespace().nth(1)?.parse().ok()
 }

@@ -291,7 +291,7 @@ fn prompts_behind_cached_tokens_are_refused_where_the_reader_fails() {
 }
 
 #[test]
-fn experts_that_need_cuda_are_refused_before_loading() {
+fn experts_of_qwen3_are_refused_before_loading() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/models/");
     let of = |name: &str| {
         foretoken_gguf::read_model(std::path::Path::new(&format!("{folder}{name}.gguf"))).unwrap()

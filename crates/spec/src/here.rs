@@ -8,7 +8,8 @@ use crate::Backend;
 /// A device of this machine, and whether this build can run on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DeviceHere {
-    /// What `--device` takes: `cpu`, `cuda:0`, `metal`.
+    /// What `--device` takes: `cpu`, `cuda:0`, `metal`; `cuda` of cards that this build cannot
+    /// number.
     pub device: String,
     /// What it computes with.
     pub backend: Backend,

@@ -8,8 +8,8 @@ use foretoken_devices::{peaks, resolve};
 use foretoken_predict::{Asked, Sheet, SheetTimes, memory, predict_from_sheet};
 use foretoken_report::{Predictions, units};
 use foretoken_spec::{
-    AvailableMemory, Backend, Ceilings, DataSheetBasis, DeviceBackend, DeviceSpec, Estimate,
-    ModelSource, ModelSpec, Phase, Prediction, Tier, Workload,
+    AvailableMemory, Ceilings, DataSheetBasis, DeviceBackend, DeviceSpec, Estimate, ModelSource,
+    ModelSpec, Phase, Prediction, Tier, Workload,
 };
 use foretoken_transfer::{
     CrossDevice, DevicePredictor, Dots, Machine, ModelFacts, Setup, Transfer, Work,
@@ -180,8 +180,7 @@ impl<'a> Place<'a> {
             ));
         }
         if self.setup.engine == CANDLE && prediction.cannot_run.is_none() {
-            prediction.cannot_run =
-                super::cannot_run(model, (CANDLE, Backend::Cpu), workload, args.batch);
+            prediction.cannot_run = super::cannot_run(model, CANDLE, workload, args.batch);
         }
         prediction.warnings.extend(warnings);
         prediction.verify = verify(&self.setup.engine, model, workload, &asked.model_argument);

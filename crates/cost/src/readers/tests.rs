@@ -28,7 +28,7 @@ fn spec(shape: ModelShape) -> ModelSpec {
 }
 
 fn refusal(shape: ModelShape) -> String {
-    candle_reader(&spec(shape), Backend::Cpu).unwrap_err().to_string()
+    candle_reader(&spec(shape)).unwrap_err().to_string()
 }
 
 #[test]
@@ -44,15 +44,15 @@ fn every_architecture_of_candle_has_one_reader_and_a_known_form() {
 #[test]
 fn a_model_of_every_reader_loads() {
     for architecture in ["llama", "qwen2", "qwen3", "gemma3", "phi3"] {
-        let info = candle_reader(&spec(shape(architecture)), Backend::Cpu).unwrap();
+        let info = candle_reader(&spec(shape(architecture))).unwrap();
         assert_eq!(info.architectures, [architecture]);
     }
     let mut glm = shape("glm4");
     glm.details.rope_dim = Some(32);
-    assert_eq!(candle_reader(&spec(glm), Backend::Cpu).unwrap().reader, Reader::Glm4);
+    assert_eq!(candle_reader(&spec(glm)).unwrap().reader, Reader::Glm4);
     let mut phi2 = shape("phi2");
     (phi2.n_kv_heads, phi2.details.rope_dim) = (4, Some(32));
-    assert_eq!(candle_reader(&spec(phi2), Backend::Cpu).unwrap().reader, Reader::Phi2);
+    assert_eq!(candle_reader(&spec(phi2)).unwrap().reader, Reader::Phi2);
 }
 
 #[test]
@@ -81,11 +81,11 @@ fn what_a_reader_cannot_load_is_refused_with_the_reason() {
 fn types_and_tensors_are_checked() {
     let mut model = spec(shape("qwen2"));
     model.tensors.retain(|t| t.name != "blk.1.attn_k.bias");
-    let message = candle_reader(&model, Backend::Cpu).unwrap_err().to_string();
+    let message = candle_reader(&model).unwrap_err().to_string();
     assert!(message.contains("`blk.1.attn_k.bias`"), "{message}");
     let mut model = spec(shape("llama"));
     model.tensors[2].tensor_type = TensorType::IQ4_XS;
-    let message = candle_reader(&model, Backend::Cpu).unwrap_err().to_string();
+    let message = candle_reader(&model).unwrap_err().to_string();
     assert!(message.contains("IQ4_XS"), "{message}");
 }
 

@@ -2,7 +2,7 @@
 
 use foretoken_cost::Isa;
 use foretoken_predict::{Asked, Predictor, predict};
-use foretoken_spec::{Backend, Bound, Phase, SpanClock};
+use foretoken_spec::{Backend, Bound, Phase, SpanClock, Tier};
 
 use super::*;
 
@@ -48,6 +48,21 @@ fn launches_come_back_and_unseen_models_are_predicted() {
         let truth = planted_pass(&model, predictor.engine(), pass).forward_ns as f64 * 1e-9;
         assert!((predicted / truth - 1.0).abs() < 2e-3, "{pass:?}: {predicted} {truth}");
     }
+}
+
+#[test]
+fn behind_another_processor_the_launches_are_uncertain_and_it_is_said() {
+    let calibration = calibration(&measured());
+    let model = foretoken_catalog::find("tinyllama-1.1b").unwrap().spec(QuantScheme::Q4_K_M);
+    let step = Pass { n_tokens: 1, kv_len: 600 };
+    let on = |host| Predictor::new(&calibration).unwrap().hosted_by(host).pass(&model, step);
+    let (same, other) = (on("mock-2c").unwrap(), on("another-8c").unwrap());
+    assert_eq!((same.tier, same.extrapolation.len()), (Tier::SameQuantization, 0));
+    assert_eq!(other.tier, Tier::SameDeviceClass);
+    assert_eq!(other.estimate.point.to_bits(), same.estimate.point.to_bits());
+    assert!(other.estimate.upper > 1.2 * same.estimate.upper, "{other:?}");
+    let said = &other.extrapolation[0];
+    assert!(said.contains("mock-2c") && said.contains("another-8c"), "{said}");
 }
 
 #[test]

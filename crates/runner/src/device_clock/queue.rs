@@ -5,7 +5,9 @@ mod events;
 #[cfg(any(feature = "metal", test))]
 mod waiting;
 
-use std::time::{Duration, Instant};
+#[cfg(any(feature = "cuda", test))]
+use std::time::Duration;
+use std::time::Instant;
 
 #[cfg(any(feature = "cuda", test))]
 pub(crate) use events::EventClock;
@@ -14,14 +16,18 @@ pub(crate) use waiting::WaitingClock;
 
 /// A queue of work that a device goes through in order.
 pub(crate) trait Queue {
-    /// A place in the queue, whose moment the device notes when it gets there.
-    type Event;
-
     /// The host's clock.
     fn now(&self) -> Instant;
 
     /// Waits until the queue is empty.
     fn wait(&self);
+}
+
+/// A queue that takes marks among the work.
+#[cfg(any(feature = "cuda", test))]
+pub(crate) trait EventQueue: Queue {
+    /// A place in the queue, whose moment the device notes when it gets there.
+    type Event;
 
     /// Puts an event behind everything that is in the queue; `None` where the driver fails.
     fn event(&self) -> Option<Self::Event>;

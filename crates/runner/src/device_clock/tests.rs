@@ -14,12 +14,14 @@ pub(crate) struct MockQueue {
     /// When the device will have done all of its work.
     device: Rc<Cell<u64>>,
     has_events: bool,
+    /// What the call for an event takes of the host.
+    event_ns: u64,
 }
 
 impl MockQueue {
     pub(crate) fn new() -> Self {
         let zero = Instant::now();
-        Self { zero, host: Rc::default(), device: Rc::default(), has_events: true }
+        Self { zero, host: Rc::default(), device: Rc::default(), has_events: true, event_ns: 0 }
     }
 
     /// Gives the device work.
@@ -34,8 +36,6 @@ impl MockQueue {
 }
 
 impl Queue for MockQueue {
-    type Event = u64;
-
     fn now(&self) -> Instant {
         self.zero + Duration::from_nanos(self.host.get())
     }
@@ -43,8 +43,13 @@ impl Queue for MockQueue {
     fn wait(&self) {
         self.host.set(self.host.get().max(self.device.get()));
     }
+}
+
+impl EventQueue for MockQueue {
+    type Event = u64;
 
     fn event(&self) -> Option<u64> {
+        self.host.set(self.host.get() + self.event_ns);
         self.has_events.then(|| self.device.get().max(self.host.get()))
     }
 
@@ -121,6 +126,17 @@ fn what_was_given_before_is_not_in_the_first_moment() {
         clock.mark();
         assert_eq!(of_device(&queue, clock.as_ref())[0] - start, 25_000);
     }
+}
+
+#[test]
+fn the_call_for_the_first_event_is_not_in_the_first_moment() {
+    let queue = MockQueue { event_ns: 3_000, ..MockQueue::new() };
+    let clock = EventClock::new(queue.clone());
+    clock.start();
+    let start = queue.ns(queue.now());
+    queue.launch(5_000, 20_000);
+    clock.mark();
+    assert_eq!(of_device(&queue, &clock), [start + 25_000]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use foretoken_spec::{Backend, DeviceInfo};
 
 use super::{Accelerator, DeviceMemory, NoDevice, OpenDevice, without_panic};
 use crate::device::graphics_info;
-use crate::device_clock::{DeviceClock, EventClock, Queue};
+use crate::device_clock::{DeviceClock, EventClock, EventQueue, Queue};
 
 /// Devices that the driver reports.
 pub(super) fn count() -> Result<u32, NoDevice> {
@@ -136,8 +136,6 @@ impl Card {
 struct Stream(Arc<CudaStream>);
 
 impl Queue for Stream {
-    type Event = CudaEvent;
-
     fn now(&self) -> Instant {
         Instant::now()
     }
@@ -146,6 +144,10 @@ impl Queue for Stream {
         // A failure is told by the pass that follows.
         let _ = self.0.synchronize();
     }
+}
+
+impl EventQueue for Stream {
+    type Event = CudaEvent;
 
     fn event(&self) -> Option<CudaEvent> {
         self.0.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).ok()

@@ -64,7 +64,7 @@ fn is_built(backend: Backend) -> bool {
     }
 }
 
-/// The cards by CUDA; where this build has none of it, those that the driver tells of.
+/// The cards by CUDA.
 #[cfg(feature = "cuda")]
 fn cuda() -> Vec<DeviceHere> {
     match super::cuda::count() {
@@ -74,22 +74,25 @@ fn cuda() -> Vec<DeviceHere> {
     }
 }
 
-/// The cards by CUDA; where this build has none of it, those that the driver tells of.
+/// The cards that the driver tells of. They have no numbers here: CUDA's are in another order than
+/// the driver's.
 #[cfg(not(feature = "cuda"))]
 fn cuda() -> Vec<DeviceHere> {
+    without_cuda(nvidia_cards())
+}
+
+#[cfg(any(not(feature = "cuda"), test))]
+fn without_cuda(names: Vec<String>) -> Vec<DeviceHere> {
     let error = NoDevice::NotBuilt { backend: Backend::Cuda };
-    let names = nvidia_cards();
-    let mut rows: Vec<DeviceHere> = (0..)
-        .zip(&names)
-        .map(|(index, name)| DeviceHere {
-            name: Some(name.clone()),
-            ..unusable(RunDevice::Cuda(index), &error)
-        })
-        .collect();
-    if rows.is_empty() {
-        rows.push(unusable(RunDevice::Cuda(0), &error));
+    let row = |name| DeviceHere {
+        device: Backend::Cuda.to_string(),
+        name,
+        ..unusable(RunDevice::Cuda(0), &error)
+    };
+    if names.is_empty() {
+        return vec![row(None)];
     }
-    rows
+    names.into_iter().map(|name| row(Some(name))).collect()
 }
 
 #[cfg(test)]
@@ -105,5 +108,13 @@ mod tests {
         for row in found.iter().filter(|row| !row.is_usable) {
             assert!(row.reason.is_some() && row.hint.is_some(), "{row:?}");
         }
+    }
+
+    #[test]
+    fn cards_of_a_build_without_cuda_have_names_and_no_numbers() {
+        let rows = without_cuda(vec!["NVIDIA L4".into(), "NVIDIA T4".into()]);
+        assert_eq!(rows[1].name.as_deref(), Some("NVIDIA T4"));
+        assert!(rows.iter().all(|row| row.device == "cuda" && !row.is_usable));
+        assert_eq!(without_cuda(Vec::new()).len(), 1);
     }
 }

@@ -5,7 +5,7 @@
 //! read; a span inside one has no moment of its own, so the clock commits and waits at each mark.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use candle_core::backend::BackendDevice;
 use candle_core::{Device, MetalDevice};
@@ -57,8 +57,6 @@ impl Accelerator for Gpu {
 }
 
 impl Queue for Gpu {
-    type Event = ();
-
     fn now(&self) -> Instant {
         Instant::now()
     }
@@ -66,13 +64,5 @@ impl Queue for Gpu {
     fn wait(&self) {
         // A failure is told by the pass that follows.
         let _ = self.device.synchronize();
-    }
-
-    fn event(&self) -> Option<()> {
-        None
-    }
-
-    fn between(&self, _: &(), _: &()) -> Option<Duration> {
-        None
     }
 }

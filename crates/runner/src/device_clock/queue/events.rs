@@ -5,13 +5,15 @@ use std::time::Instant;
 
 use foretoken_spec::SpanClock;
 
-use super::Queue;
+use super::EventQueue;
 use crate::device_clock::{DeviceClock, Moments};
 
 /// Events in the device's queue: they cost a call each and no waiting.
 ///
-/// The first event is put into an empty queue, so that its moment is the host's.
-pub(crate) struct EventClock<Q: Queue> {
+/// The first event is put into an empty queue, so that its moment is the host's when the call
+/// returns, but for the time that the device takes to see it: a few microseconds, by which every
+/// moment of the pass is early or late together. Times between two moments do not have it.
+pub(crate) struct EventClock<Q: EventQueue> {
     queue: Q,
     marks: RefCell<Marks<Q::Event>>,
 }
@@ -23,13 +25,13 @@ struct Marks<E> {
     events: Vec<Option<E>>,
 }
 
-impl<Q: Queue> EventClock<Q> {
+impl<Q: EventQueue> EventClock<Q> {
     pub(crate) fn new(queue: Q) -> Self {
         Self { queue, marks: RefCell::new(Marks { start: None, events: Vec::new() }) }
     }
 }
 
-impl<Q: Queue> DeviceClock for EventClock<Q> {
+impl<Q: EventQueue> DeviceClock for EventClock<Q> {
     fn kind(&self) -> SpanClock {
         SpanClock::Events
     }
@@ -38,8 +40,8 @@ impl<Q: Queue> DeviceClock for EventClock<Q> {
         let mut marks = self.marks.borrow_mut();
         marks.events.clear();
         self.queue.wait();
-        marks.start = Some(self.queue.now());
         let first = self.queue.event();
+        marks.start = Some(self.queue.now());
         marks.events.push(first);
     }
 
@@ -55,7 +57,7 @@ impl<Q: Queue> DeviceClock for EventClock<Q> {
 }
 
 impl<E> Marks<E> {
-    fn moments(&self, queue: &impl Queue<Event = E>) -> Option<Vec<Instant>> {
+    fn moments(&self, queue: &impl EventQueue<Event = E>) -> Option<Vec<Instant>> {
         let start = self.start?;
         let (first, others) = self.events.split_first()?;
         let first = first.as_ref()?;
