@@ -156,7 +156,7 @@ impl CandleEngine {
         passes: &[Pass],
         stop: &dyn Fn() -> bool,
     ) -> Result<Vec<BlockSplit>, RunError> {
-        let info = reader_of(model, self.device.info().backend)?;
+        let info = reader_of(model)?;
         let mut file = ModelFile::read(source_of(model)?).map_err(|error| RunError::Load {
             model: model.name.clone(),
             reason: one_line(&error),

@@ -531,8 +531,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Pairs of passes at one cache length or, where going back would take as long as the run
-    /// (`go_on`), at one after the other.
     /// The whole prompt again, a few times and as long as there is time.
     fn repeat_prompt(
         &self,
@@ -552,6 +550,8 @@ impl Run<'_> {
         Ok(times)
     }
 
+    /// Pairs of passes at one cache length or, where going back would take as long as the run
+    /// (`go_on`), at one after the other.
     fn pairs_of(
         &self,
         model: &mut dyn LoadedModel,
