@@ -133,7 +133,7 @@ fn write_report(
 /// Kernels that were fitted; of an engine that shows whole passes only, the passes: each has one
 /// attention.
 fn n_observations(calibration: &Calibration) -> u32 {
-    let is_whole = calibration.engine.name != "candle";
+    let is_whole = !calibration.engine.is_candle();
     let counted = |term: &&TermFit| !is_whole || term.class.starts_with("attention");
     calibration.terms.iter().filter(counted).map(|term| term.n_observations).sum()
 }

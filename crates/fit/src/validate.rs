@@ -12,9 +12,7 @@ use foretoken_spec::{
 use foretoken_stats::{ErrorInput, ErrorSummary, summarise, summarise_each};
 
 use crate::baselines::Baselines;
-use crate::calibrate::{
-    FitInput, ceilings, empty, fit_cases, profile_of, require_known_engine, setup,
-};
+use crate::calibrate::{FitInput, ceilings, empty, fit_cases, require_known_engine, setup};
 use crate::judged::{Judged, kernels, metric_errors, peak_memory, reason, requests};
 use crate::rows::{Case, cases};
 use crate::{FitError, INTERVAL_LEVEL};
@@ -109,7 +107,7 @@ struct Bench {
 impl Bench {
     fn new(lines: &[Measurement], tool: &ToolInfo) -> Self {
         let first = &lines[0];
-        let engine = profile_of(first);
+        let engine = EngineProfile::of(&first.engine, &first.device);
         let cases = cases(observations(lines), &engine);
         let header = empty(first, FitInput::unsaved(tool.clone()), ceilings(lines, &cases));
         Self { cases, engine, header }

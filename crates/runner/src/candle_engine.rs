@@ -176,7 +176,10 @@ impl CandleEngine {
 
 impl Engine for CandleEngine {
     fn info(&self) -> EngineInfo {
-        EngineInfo { name: "candle".to_owned(), version: CANDLE_VERSION.to_owned() }
+        EngineInfo {
+            name: foretoken_spec::Engine::Candle.name().to_owned(),
+            version: CANDLE_VERSION.to_owned(),
+        }
     }
 
     fn device(&self) -> &DeviceInfo {
