@@ -110,7 +110,7 @@ impl<'a> Place<'a> {
         let mut predictor = known.device(&device, backend).map_err(transfer_error)?;
         let mut n_observed = 0;
         for file in &args.observe {
-            n_observed += observe(&mut predictor, file, &device, backend, output)?;
+            n_observed += observe(&mut predictor, file, &device, &setup, output)?;
         }
         let mut profile = engine_profile(engine, predictor.machine())?;
         if let Some(kv_type) = &args.kv_type {
