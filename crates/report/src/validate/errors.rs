@@ -23,9 +23,11 @@ pub(super) fn error_sheets(report: &ValidationReport) -> Vec<Sheet> {
     let metrics: Vec<&MetricError> = report.metrics.iter().collect();
     let of_group = |group: &&GroupError| group.group.clone();
     let mut sheets = by_setup(&own, of_group, &|groups, setup| {
-        error_sheet(groups, setup, setup.unwrap_or(&of_setups))
+        let of = setup.unwrap_or(&of_setups);
+        error_sheet(groups, format!("error on held-out groups · {of}"), setup)
     });
-    sheets.push(device_sheet(&devices, of_devices));
+    let title = format!("error on held-out devices · {of_devices}");
+    sheets.push(error_sheet(&devices, title, None));
     sheets.push(certainty_sheet(&devices));
     sheets.extend(by_setup(&metrics, |error| error.group.clone(), &metric_sheet));
     sheets.push(undated_sheet(report));
@@ -90,82 +92,46 @@ fn titled(title: &str, setup: Option<&str>) -> String {
     setup.map_or_else(|| title.to_owned(), |setup| format!("{title} · {setup}"))
 }
 
-fn error_sheet(groups: &[&GroupError], setup: Option<&str>, of: &str) -> Sheet {
-    let mut sheet = Sheet::new(
-        format!("error on held-out groups · {of}"),
-        &[
-            "held out",
-            "phase",
-            ">n",
-            ">MdAPE",
-            ">MAPE",
-            ">p90",
-            ">max",
-            ">bias",
-            ">±10 %",
-            ">coverage",
-            ">interval",
-            ">noise floor",
-        ],
-    );
+/// Errors of groups; the noise floors of held-out devices stand in [`certainty_sheet`].
+fn error_sheet(groups: &[&GroupError], title: String, setup: Option<&str>) -> Sheet {
+    let has_noise = groups.iter().any(|group| group.hold_out != HoldOut::Device);
+    let mut headers = vec![
+        "held out",
+        "phase",
+        ">n",
+        ">MdAPE",
+        ">MAPE",
+        ">p90",
+        ">max",
+        ">bias",
+        ">±10 %",
+        ">coverage",
+        ">interval",
+    ];
+    headers.extend(has_noise.then_some(">noise floor"));
+    let mut sheet = Sheet::new(title, &headers);
     for group in groups {
-        let coverage = format!(
-            "{} of {}",
+        // Cells without a column are dropped.
+        sheet.row([
+            held_out(group, setup),
+            group.phase.name().into(),
+            group.n.to_string(),
+            units::percent(group.mdape),
+            units::percent(group.mape),
+            units::percent(group.p90_ape),
+            units::percent(group.max_ape),
+            units::signed_percent(group.bias),
+            units::percent(group.within_10pct),
             units::percent(group.coverage),
-            units::percent(group.interval_level)
-        );
-        let end = [coverage, half_width(group), units::or_none(group.noise_floor, units::percent)];
-        sheet.row(errors(group, setup).into_iter().chain(end));
-    }
-    sheet
-}
-
-/// Errors on held-out devices; their noise floors stand in [`certainty_sheet`].
-fn device_sheet(groups: &[&GroupError], of: &str) -> Sheet {
-    let mut sheet = Sheet::new(
-        format!("error on held-out devices · {of}"),
-        &[
-            "held out",
-            "phase",
-            ">n",
-            ">MdAPE",
-            ">MAPE",
-            ">p90",
-            ">max",
-            ">bias",
-            ">±10 %",
-            ">coverage",
-            ">interval",
-        ],
-    );
-    for group in groups {
-        let end = [units::percent(group.coverage), half_width(group)];
-        sheet.row(errors(group, None).into_iter().chain(end));
+            format!("±{}", units::percent(group.interval_half_width)),
+            units::or_none(group.noise_floor, units::percent),
+        ]);
     }
     if let Some(group) = groups.first() {
         let level = units::percent(group.interval_level);
         sheet.note(format!("Coverage: of the intervals, which ought to hold {level}."));
     }
     sheet
-}
-
-/// The cells that tables of errors begin with.
-fn errors(group: &GroupError, setup: Option<&str>) -> [String; 9] {
-    [
-        held_out(group, setup),
-        group.phase.name().into(),
-        group.n.to_string(),
-        units::percent(group.mdape),
-        units::percent(group.mape),
-        units::percent(group.p90_ape),
-        units::percent(group.max_ape),
-        units::signed_percent(group.bias),
-        units::percent(group.within_10pct),
-    ]
-}
-
-fn half_width(group: &GroupError) -> String {
-    format!("±{}", units::percent(group.interval_half_width))
 }
 
 /// What the median errors of held-out devices stand on.
