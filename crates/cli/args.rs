@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use foretoken_spec::{DeviceBackend, HoldOut, QuantScheme};
+use foretoken_spec::{DeviceBackend, Engine, HoldOut, QuantScheme};
 
 use crate::parse;
 
@@ -166,6 +166,16 @@ pub enum EngineArg {
     /// Through llama-bench.
     #[value(name = "llama.cpp")]
     LlamaCpp,
+}
+
+impl EngineArg {
+    /// The engine that is asked for.
+    pub fn known(self) -> Engine {
+        match self {
+            Self::Candle => Engine::Candle,
+            Self::LlamaCpp => Engine::LlamaCpp,
+        }
+    }
 }
 
 /// `--meter`

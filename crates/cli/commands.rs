@@ -33,24 +33,49 @@ use crate::output::Hinted;
 /// Resident size of the process before any model is loaded: the binary, its stacks and pools.
 pub const PROCESS_BYTES: u64 = 24 << 20;
 
-/// Refuses a model that the device's free memory cannot hold, with what measuring takes beside it;
-/// says in which quantizations the same model would fit.
+/// The memory that a model is to run in, and by what.
+pub struct Room<'a> {
+    /// What runs the model.
+    pub engine: EngineProfile,
+    /// Name of the device.
+    pub device: &'a str,
+    /// Memory that is free; `None` where nothing tells.
+    pub available_bytes: Option<u64>,
+    /// What measuring takes beside the model.
+    pub own_bytes: u64,
+}
+
+/// Refuses a model that candle cannot hold in the device's free memory, with what measuring takes
+/// beside it.
 pub fn check_fits<'a>(
     model: &ModelSpec,
     workloads: impl IntoIterator<Item = &'a Workload>,
     device: &OpenDevice,
 ) -> anyhow::Result<()> {
-    let Some(available) = device.available_memory() else { return Ok(()) };
-    let engine = EngineProfile::candle(device.info());
+    let room = Room {
+        engine: EngineProfile::candle(device.info()),
+        device: &device.info().name,
+        available_bytes: device.available_memory(),
+        own_bytes: PROCESS_BYTES.saturating_add(device.reference_bytes()),
+    };
+    check_room(model, workloads, &room)
+}
+
+/// Refuses a model that the memory cannot hold; says in which quantizations the same model would fit.
+pub fn check_room<'a>(
+    model: &ModelSpec,
+    workloads: impl IntoIterator<Item = &'a Workload>,
+    room: &Room<'_>,
+) -> anyhow::Result<()> {
+    let Some(available) = room.available_bytes else { return Ok(()) };
     let workloads: Vec<&Workload> = workloads.into_iter().collect();
     let needed = |model: &ModelSpec| {
-        let of = |workload: &&Workload| memory_parts(model, &engine, workload).total();
-        let most = workloads.iter().map(of).max().unwrap_or(0);
-        most.saturating_add(PROCESS_BYTES).saturating_add(device.reference_bytes())
+        let of = |workload: &&Workload| memory_parts(model, &room.engine, workload).total();
+        workloads.iter().map(of).max().unwrap_or(0).saturating_add(room.own_bytes)
     };
     let Err(error) = check_memory(needed(model), available) else { return Ok(()) };
     let smaller = smaller_quants(model, |other| needed(other) <= available);
-    let message = format!("{} {} on {}", model.name, model.quant, device.info().name);
+    let message = format!("{} {} on {}", model.name, model.quant, room.device);
     let hint = match smaller.as_slice() {
         [] => return Err(error).context(message),
         quants => format!("it would fit as {}", quants.join(", ")),

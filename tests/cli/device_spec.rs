@@ -147,6 +147,27 @@ fn observed_rows_narrow_the_interval() {
     assert!(text.stderr.contains("rows of `mine` are taken"), "{}", text.stderr);
 }
 
+#[test]
+fn rows_of_another_engine_or_of_other_threads_are_told_by_their_lines() {
+    let sandbox = Sandbox::new();
+    let rows = "runtime,device_id,backend,threads,model,params_b,quant,phase,n_prompt,n_gen,tokens_per_second\n\
+                llama.cpp,radxa-rock-5c,cpu,4,tinyllama-1.1b,1.1,Q4_K_M,decode,0,128,13.0\n\
+                llamafile,radxa-rock-5c,cpu,4,tinyllama-1.1b,1.1,Q4_K_M,decode,0,128,12.0\n\
+                llama.cpp,radxa-rock-5c,cpu,8,tinyllama-1.1b,1.1,Q4_K_M,decode,0,128,12.5\n";
+    let file = sandbox.file("seen.csv", rows);
+    let args = ["predict", "llama-3.2-3b", "--device-spec", "radxa-rock-5c", "--observe", &file];
+    let warned = |more: &[&str]| sandbox.good(&[&args[..], more].concat()).stderr;
+    let engine = "seen.csv, line 3: measured with llamafile, and llama.cpp is predicted";
+    let said = warned(&[]);
+    assert!(said.contains(engine) && !said.contains("threads"), "{said}");
+    let said = warned(&["--threads", "8"]);
+    let threads = "seen.csv, lines 2, 3: measured with 4 threads, and 8 are predicted";
+    assert!(said.contains(engine) && said.contains(threads), "{said}");
+    let said = warned(&["--threads", "4", "--engine", "llamafile"]);
+    let engine = "seen.csv, lines 2, 4: measured with llama.cpp, and llamafile is predicted";
+    assert!(said.contains(engine) && said.contains("line 4: measured with 8 threads"), "{said}");
+}
+
 /// Tokens per second of a prompt in the answer.
 fn prompt_speed(answer: &Value) -> f64 {
     answer["prefill_tokens_per_second"].as_f64().unwrap()

@@ -93,6 +93,10 @@ fn programs_that_fail_are_told_in_their_own_words() {
             assert!(said.contains(word), "no `{word}`: {said}");
         }
         assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "files are left");
+        for folder in ["datasets", "home/datasets"] {
+            let partial = sandbox.path(folder).join("x.partial.jsonl");
+            assert!(!partial.exists(), "an empty {} is left", partial.display());
+        }
     };
     let help = "#!/bin/sh\n[ \"$1\" = --help ] && echo '--n-prompt --n-gen --repetitions --output' \
                 && exit 0\n";

@@ -107,7 +107,7 @@ fn thresholds_and_tables_are_those_of_validate() {
     let args = ["validate", "--hold-out", "device", "--data", "data.csv", "--devices"];
     let missed = sandbox.run(&[&args[..], &["devices.csv", "--fail-above", "0.01%"]].concat());
     assert_eq!(missed.code, 1, "{}", missed.stderr);
-    for words in ["device (gpu/cuda)", "device (gpu/cuda, 3 rows)", "EdgeProfiler"] {
+    for words in ["all devices, 1 row", "gpu/cuda, 3 rows", "EdgeProfiler"] {
         assert!(missed.stdout.contains(words), "no `{words}` in {}", missed.stdout);
     }
 }

@@ -6,8 +6,7 @@ mod job;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
@@ -17,7 +16,6 @@ use foretoken_pipeline::{
     DesignSettings, Keeper, ProofPlan, ProofSettings, ProofTiming, choose_proof, measure_design,
     run_proof,
 };
-use foretoken_plan::Design;
 use foretoken_report::Calibrated;
 use foretoken_runner::{
     CandleEngine, Engine, Progress as SessionProgress, SamplingMode, rfc3339_utc, tool_info,
@@ -66,12 +64,16 @@ pub fn run(args: &CalibrateArgs, output: &Output) -> anyhow::Result<Outcome> {
     let job = Job::settle(args, &engine, output)?;
     engine = engine.with_meter(open_meter(&args.meter, device.pci_address(), output)?);
     let stop = stop_on_interrupt()?;
-    let steps = measure(&job, &design, &mut engine, &stop, output)?;
+    let is_stopped = || stop.load(Ordering::SeqCst);
+    let steps = measure(&job, output, |settings, keeper| {
+        let already = &job.already;
+        let summary = measure_design(&mut engine, &design, settings, already, keeper, &is_stopped)?;
+        Ok(Measured { answer: summary.steps, stopped: summary.session.stopped })
+    })?;
     let wanted: Vec<String> = design.classes().iter().map(|class| class.key()).collect();
     let calibration = fit_and_save(&job, &wanted)?;
     // What the design's models have left in the allocator is free for the proof.
     engine.prepare_load();
-    let is_stopped = || stop.load(Ordering::SeqCst);
     let available = device.available_memory();
     let mut run_plan = |plan: &ProofPlan, settings: &ProofSettings, keeper: &mut dyn Keeper| {
         Ok(run_proof(&mut engine, plan, settings, keeper, &is_stopped)?)
@@ -131,7 +133,7 @@ fn write_report(
 /// Kernels that were fitted; of an engine that shows whole passes only, the passes: each has one
 /// attention.
 fn n_observations(calibration: &Calibration) -> u32 {
-    let is_whole = calibration.engine.name != "candle";
+    let is_whole = !calibration.engine.is_candle();
     let counted = |term: &&TermFit| !is_whole || term.class.starts_with("attention");
     calibration.terms.iter().filter(counted).map(|term| term.n_observations).sum()
 }
@@ -209,13 +211,19 @@ fn refit(
     Ok(Outcome::Good)
 }
 
-fn measure(
+/// What came of a design.
+struct Measured<T> {
+    answer: T,
+    stopped: bool,
+}
+
+/// Runs a design into the job's file, under a bar. What was measured before Ctrl-C or an error stays
+/// there for `--resume`; a file without a line does not.
+fn measure<T>(
     job: &Job,
-    design: &Design,
-    engine: &mut CandleEngine,
-    stop: &Arc<AtomicBool>,
     output: &Output,
-) -> anyhow::Result<Vec<DesignStep>> {
+    run: impl FnOnce(&DesignSettings, &mut FileKeeper<'_>) -> anyhow::Result<Measured<T>>,
+) -> anyhow::Result<T> {
     let progress = Progress::steps(output, job.budget.as_secs().max(1));
     let lines = JsonLines::append(&job.partial_file)?;
     let mut keeper = FileKeeper { lines, progress: &progress, title: "measuring", n_kept: 0 };
@@ -225,15 +233,23 @@ fn measure(
         tool: job.tool.clone(),
         seed: SEED,
     };
-    let is_stopped = || stop.load(Ordering::SeqCst);
-    let summary =
-        measure_design(engine, design, &settings, &job.already, &mut keeper, &is_stopped)?;
+    let outcome = run(&settings, &mut keeper);
+    let is_empty = keeper.n_kept == 0 && job.already.is_empty();
+    drop(keeper);
     progress.finish();
-    if summary.session.stopped {
-        let message = format!("stopped; what was measured is in {}", job.partial_file.display());
-        return Err(Hinted::new(message, "go on with --resume").into());
+    if let Ok(Measured { answer, stopped: false }) = outcome {
+        return Ok(answer);
     }
-    Ok(summary.steps)
+    if is_empty {
+        // Nothing is lost, and there is nothing to go on from.
+        let _ = fs::remove_file(&job.partial_file);
+    }
+    outcome?;
+    if is_empty {
+        bail!("stopped before the first load was measured");
+    }
+    let message = format!("stopped; what was measured is in {}", job.partial_file.display());
+    Err(Hinted::new(message, "go on with --resume").into())
 }
 
 /// Fits what was measured; only then it takes the place of an earlier calibration's data.

@@ -42,7 +42,7 @@ pub fn run(args: &MeasureArgs, output: &Output) -> anyhow::Result<Outcome> {
     for model in &models {
         match is_candle {
             true => check(model, &workloads, &device)?,
-            false => bench::check(model, &workloads)?,
+            false => bench::check(model, &workloads, &device)?,
         }
     }
     let open = |path| {

@@ -11,8 +11,8 @@ use foretoken_runner::{
     threads_in_effect,
 };
 use foretoken_spec::{
-    AvailableMemory, Backend, Calibration, DeviceBackend, DeviceInfo, Estimate, ModelSource,
-    ModelSpec, Prediction, Workload,
+    AvailableMemory, Backend, Calibration, DeviceBackend, DeviceInfo, Engine, Estimate,
+    ModelSource, ModelSpec, Prediction, Workload,
 };
 
 use crate::Outcome;
@@ -25,7 +25,7 @@ use crate::hub::Use;
 use crate::output::{Hinted, Output};
 
 /// The engine of calibrations, unless asked otherwise.
-const ENGINE: &str = "candle";
+const ENGINE: &str = Engine::Candle.name();
 
 /// Predicts every model in every quantization asked for.
 pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
@@ -80,11 +80,12 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
 
 /// Refuses engines that nothing can be calibrated for.
 fn require_known(engine: &str) -> anyhow::Result<()> {
-    if [ENGINE, "llama.cpp"].contains(&engine) {
+    if Engine::from_name(engine).is_some() {
         return Ok(());
     }
     let message = format!("no calibrations of engine `{}`", engine.escape_debug());
-    Err(Hinted::new(message, "use --engine candle or --engine llama.cpp").into())
+    let known = Engine::ALL.map(|engine| format!("--engine {}", engine.name()));
+    Err(Hinted::new(message, format!("use {}", known.join(" or "))).into())
 }
 
 /// Refuses numbers that no machine has: the coefficients behind them are broken.
@@ -111,7 +112,7 @@ fn doubts(calibration: &Calibration) -> Vec<String> {
         ));
     }
     let here = CandleEngine::version();
-    if calibration.engine.name == ENGINE && calibration.engine.version != here {
+    if calibration.engine.is_candle() && calibration.engine.version != here {
         doubts.push(format!(
             "calibration `{}` is of candle {}, this program has {here}",
             calibration.id, calibration.engine.version

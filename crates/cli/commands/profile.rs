@@ -15,7 +15,9 @@ use foretoken_runner::{
     CandleEngine, OpenDevice, ProfilePlan, ProfilePrompt, SamplingMode, TextCodec, check_model,
     check_workload, run_profile, threads_in_effect, tool_info,
 };
-use foretoken_spec::{DeviceInfo, ModelSource, ModelSpec, Pass, ProfileReport, Timeline, Workload};
+use foretoken_spec::{
+    DeviceInfo, Engine, ModelSource, ModelSpec, Pass, ProfileReport, Timeline, Workload,
+};
 use foretoken_tokenize::{DecodeStream, Tokenizer};
 
 use crate::Outcome;
@@ -208,7 +210,7 @@ fn calibration(
     if let Some(argument) = &args.calibration {
         return find_calibration(argument).map(Some);
     }
-    let found = newest_calibration(device, "candle", threads_in_effect()).exact;
+    let found = newest_calibration(device, Engine::Candle.name(), threads_in_effect()).exact;
     match &found {
         Some(stored) => output.note(&format!("calibration: {}", stored.path.display())),
         None => output.note("no calibration of this machine: the trace has no predicted track"),

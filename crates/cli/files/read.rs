@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 use foretoken_spec::{
-    Backend, Calibration, DeviceBackend, Measurement, ProfileReport, SCHEMA_VERSION, Workload,
+    Backend, Calibration, DeviceBackend, Engine, Measurement, ProfileReport, SCHEMA_VERSION,
+    Workload,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -196,15 +197,16 @@ fn check_measurement(measurement: &Measurement) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The cost model knows how candle and llama.cpp run.
+/// The cost model knows how some engines run.
 fn check_origin(measurement: &Measurement) -> anyhow::Result<()> {
-    let engine = &measurement.engine.name;
-    if engine != "candle" && engine != "llama.cpp" {
-        bail!(
-            "field `engine.name` is {engine:?}; only measurements of candle and llama.cpp can be read"
-        );
+    if measurement.engine.known().is_some() {
+        return Ok(());
     }
-    Ok(())
+    bail!(
+        "field `engine.name` is {:?}; only measurements of {} can be read",
+        measurement.engine.name,
+        Engine::ALL.map(Engine::name).join(" and ")
+    )
 }
 
 fn check_calibration(calibration: &Calibration) -> anyhow::Result<()> {

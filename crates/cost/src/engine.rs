@@ -3,7 +3,7 @@
 //! The facts are read in candle-core 0.11.1, `quantized/{mod,repack,repack_x86}.rs`; of graphics
 //! devices in `quantized/{cuda,fast_mmvq,fast_mmq,metal}.rs`.
 
-use foretoken_spec::{Backend, DeviceInfo, ModelShape, TensorType};
+use foretoken_spec::{Backend, DeviceInfo, Engine, EngineInfo, ModelShape, TensorType};
 
 use crate::{AttentionForm, KernelPath, KvLayout, readers};
 
@@ -41,25 +41,6 @@ pub enum Isa {
     Metal,
     /// Anything else: stored rows only.
     Other,
-}
-
-/// What runs a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    /// candle and the readers of candle-transformers.
-    Candle,
-    /// llama.cpp.
-    LlamaCpp,
-}
-
-impl Engine {
-    /// Name in calibrations and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Candle => "candle",
-            Self::LlamaCpp => "llama.cpp",
-        }
-    }
 }
 
 /// How an engine stores, executes and keeps weights on a machine.
@@ -132,11 +113,16 @@ impl EngineProfile {
     /// The engine of this name on this device; `None` of one that is not known.
     pub fn named(name: &str, device: &DeviceInfo) -> Option<Self> {
         let candle = Self::candle(device);
-        match name {
-            "candle" => Some(candle),
-            "llama.cpp" => Some(Self::llama_cpp(candle.isa)),
-            _ => None,
-        }
+        Some(match Engine::from_name(name)? {
+            Engine::Candle => candle,
+            Engine::LlamaCpp => Self::llama_cpp(candle.isa),
+        })
+    }
+
+    /// The engine behind measurements or a calibration; one that is not known, which readers of
+    /// files refuse, is taken as candle.
+    pub fn of(engine: &EngineInfo, device: &DeviceInfo) -> Self {
+        Self::named(&engine.name, device).unwrap_or_else(|| Self::candle(device))
     }
 
     /// The types that the engine can keep keys and values in, its own choice first.

@@ -23,8 +23,9 @@ mod roofline;
 
 pub use approximate::approximations;
 pub use class::{AttentionForm, KernelClass, KernelPath, Regime};
-pub use engine::{Engine, EngineProfile, Isa, UnknownKvType, X86Level};
+pub use engine::{EngineProfile, Isa, UnknownKvType, X86Level};
 pub use features::Features;
+pub use foretoken_spec::Engine;
 pub use loading::{LoadFeature, first_pass_cost, load_cost};
 pub use memory::{MemoryParts, batch_memory, kv_cache_bytes, memory_notes, memory_parts};
 pub use ops::{Feature, OpCost, PassCost, attention_cost, batch_cost, pass_cost, sampling_cost};

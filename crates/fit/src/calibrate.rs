@@ -52,7 +52,7 @@ impl FitInput {
 /// No measurements, measurements of several devices or of another engine, none with kernel times.
 pub fn fit(measurements: &[Measurement], input: FitInput) -> Result<Calibration, FitError> {
     let first = one_setup(measurements)?;
-    let engine = profile_of(first);
+    let engine = EngineProfile::of(&first.engine, &first.device);
     let cases = cases(observations(measurements), &engine);
     let all: Vec<&Case> = cases.iter().collect();
     let mut calibration = empty(first, input, ceilings(measurements, &cases));
@@ -73,7 +73,7 @@ pub fn fit(measurements: &[Measurement], input: FitInput) -> Result<Calibration,
 /// As [`fit`].
 pub fn fit_kernels(measurements: &[Measurement]) -> Result<Calibration, FitError> {
     let first = one_setup(measurements)?;
-    let engine = profile_of(first);
+    let engine = EngineProfile::of(&first.engine, &first.device);
     let cases = cases(observations(measurements), &engine);
     let all: Vec<&Case> = cases.iter().collect();
     let mut calibration =
@@ -121,15 +121,9 @@ pub(crate) fn one_setup(measurements: &[Measurement]) -> Result<&Measurement, Fi
     Ok(first)
 }
 
-/// How the engine of a line stores and executes.
-pub(crate) fn profile_of(m: &Measurement) -> EngineProfile {
-    EngineProfile::named(&m.engine.name, &m.device)
-        .unwrap_or_else(|| EngineProfile::candle(&m.device))
-}
-
 /// Refuses lines whose engine or backend this version has no profile of.
 pub(crate) fn require_known_engine(m: &Measurement) -> Result<(), FitError> {
-    if matches!(m.engine.name.as_str(), "candle" | "llama.cpp") {
+    if m.engine.known().is_some() {
         return Ok(());
     }
     Err(FitError::UnknownEngine { engine: m.engine.name.clone(), backend: m.device.backend })

@@ -13,7 +13,7 @@ use foretoken_spec::{
 use foretoken_stats::{ErrorInput, half_split_difference, median, summarise};
 
 use crate::FitError;
-use crate::calibrate::{FitInput, ceilings, empty, fit_cases, one_setup, profile_of, setup};
+use crate::calibrate::{FitInput, ceilings, empty, fit_cases, one_setup, setup};
 use crate::rows::{Case, cases};
 
 /// Seconds of measuring after which a calibration is looked at.
@@ -31,7 +31,7 @@ pub fn learning_curve(
     data: Vec<String>,
 ) -> Result<LearningCurve, FitError> {
     let first = one_setup(measurements)?;
-    let engine = profile_of(first);
+    let engine = EngineProfile::of(&first.engine, &first.device);
     let (minis, others): (Vec<Measurement>, Vec<Measurement>) =
         measurements.iter().cloned().partition(|m| m.model.source == ModelSource::Mini);
     let judged = cases(observations(&others), &engine);

@@ -7,13 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use foretoken_cost::{Feature, KernelClass, OpCost, pass_cost};
+use foretoken_cost::{EngineProfile, Feature, KernelClass, OpCost, pass_cost};
 use foretoken_observe::observations;
 use foretoken_spec::{Ceilings, FormComparison, FormError, Measurement, Phase, SCHEMA_VERSION};
 use foretoken_stats::{ErrorInput, median, summarise};
 
 use crate::FitError;
-use crate::calibrate::{ceilings, one_setup, profile_of, setup};
+use crate::calibrate::{ceilings, one_setup, setup};
 use crate::rows::{Case, Row, cases};
 use crate::solver::{non_negative_least_squares, relative};
 use crate::terms::fit_terms;
@@ -78,7 +78,7 @@ pub fn compare_forms(
     data: Vec<String>,
 ) -> Result<FormComparison, FitError> {
     let first = one_setup(measurements)?;
-    let engine = profile_of(first);
+    let engine = EngineProfile::of(&first.engine, &first.device);
     let plain = cases(observations(measurements), &engine);
     let steady = cases(observations(&without_drift(measurements)), &engine);
     let ceilings = ceilings(measurements, &plain);

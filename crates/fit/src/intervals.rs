@@ -4,8 +4,15 @@
 //! counts divided by the factor by which its own interval would be stretched, so that cases far
 //! outside what was measured do not widen the interval of those inside. Each held-out group
 //! weighs the same, however many cases it has, and each case, however many loads: the interval is
-//! for what `measure` will print, not for the median of a long session. Coverage is not guaranteed by this: cases of a
-//! group are not exchangeable with those of others. `validate` counts it.
+//! for what `measure` will print, not for the median of a long session.
+//!
+//! Coverage is not guaranteed by this, as cases of a group are not exchangeable with those of
+//! others: `validate` counts it. Were the groups exchangeable, the quantile at level `p` of `k`
+//! groups that weigh the same would cover a case of a new group with probability `p·k/(k+1)` at
+//! least (Dunn, Wasserman and Ramdas, 2023, pooled distributions; from memory): 0.9 of 11 groups
+//! promises 82 %, of 6 groups 77 %. A promise of 90 % takes the level `0.9·(k+1)/k`, which is the
+//! largest residual of all where `k` is 9 or less. The correction is therefore that for the number
+//! of cases, which is next to none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,7 +62,8 @@ pub(crate) fn interval(
             r.of_measures.iter().map(score)
         })
         .collect();
-    // The finite-sample correction of split conformal prediction.
+    // The finite-sample correction of split conformal prediction, by cases and not by groups: see
+    // above.
     let n = scores.len() as f64;
     let level = (INTERVAL_LEVEL * (n + 1.0) / n).min(1.0);
     let score = weighted_quantile(scores, level)?;

@@ -9,12 +9,10 @@ use foretoken_spec::{
     BaselineError, Calibration, GroupError, HoldOut, Measurement, Phase, SCHEMA_VERSION,
     TensorType, ToolInfo, ValidationCase, ValidationReport,
 };
-use foretoken_stats::{ErrorInput, summarise};
+use foretoken_stats::{ErrorInput, ErrorSummary, summarise, summarise_each};
 
 use crate::baselines::Baselines;
-use crate::calibrate::{
-    FitInput, ceilings, empty, fit_cases, profile_of, require_known_engine, setup,
-};
+use crate::calibrate::{FitInput, ceilings, empty, fit_cases, require_known_engine, setup};
 use crate::judged::{Judged, kernels, metric_errors, peak_memory, reason, requests};
 use crate::rows::{Case, cases};
 use crate::{FitError, INTERVAL_LEVEL};
@@ -109,7 +107,7 @@ struct Bench {
 impl Bench {
     fn new(lines: &[Measurement], tool: &ToolInfo) -> Self {
         let first = &lines[0];
-        let engine = profile_of(first);
+        let engine = EngineProfile::of(&first.engine, &first.device);
         let cases = cases(observations(lines), &engine);
         let header = empty(first, FitInput::unsaved(tool.clone()), ceilings(lines, &cases));
         Self { cases, engine, header }
@@ -356,29 +354,17 @@ fn group_error(
     })
 }
 
+/// The naive methods' errors over the cases that they predicted.
 fn baseline_errors(cases: &[&ValidationCase]) -> BTreeMap<String, BaselineError> {
-    let names: BTreeSet<&String> = cases.iter().flat_map(|case| case.baselines.keys()).collect();
-    names
-        .into_iter()
-        .filter_map(|name| {
-            let pairs: Vec<ErrorInput> = cases
-                .iter()
-                .filter_map(|case| {
-                    let predicted = *case.baselines.get(name)?;
-                    Some(ErrorInput { observed: case.observed_ms, predicted })
-                })
-                .collect();
-            let summary = summarise(&pairs)?;
-            let error = BaselineError {
-                n: summary.n as u32,
-                mdape: summary.mdape,
-                mape: summary.mape,
-                p90_ape: summary.p90_ape,
-                bias: summary.bias,
-            };
-            Some((name.clone(), error))
-        })
-        .collect()
+    let of_cases: Vec<_> = cases.iter().map(|c| (c.observed_ms, &c.baselines)).collect();
+    let error = |s: ErrorSummary| BaselineError {
+        n: s.n as u32,
+        mdape: s.mdape,
+        mape: s.mape,
+        p90_ape: s.p90_ape,
+        bias: s.bias,
+    };
+    summarise_each(&of_cases).into_iter().map(|(name, s)| (name, error(s))).collect()
 }
 
 #[cfg(test)]

@@ -257,7 +257,9 @@ mod tests {
             sheet alone is 20 % in decode; with 3 measured rows of the device it is 5.0 % in decode.";
         assert!(html.contains(finding), "{}", &html[8000..12000]);
         // What the marks say stands in the tables too.
-        for words in ["gpu/cuda llama.cpp", "rtx-3090 (0.10)", "marked as broken", "(1.70×)"] {
+        for words in
+            ["gpu/cuda llama.cpp", "rtx-3090 (0.10)", "marked as broken", "(1.70×)", "37 %"]
+        {
             assert!(html.contains(words), "{words}");
         }
     }
@@ -270,6 +272,7 @@ mod tests {
         report.cases.extend(of_devices.cases);
         report.engines = of_devices.engines;
         report.devices = of_devices.devices;
+        report.undated = of_devices.undated;
         report.left_out = of_devices.left_out;
         let html = validation_page(&report, &[testing::measurement(0, 10.0)], "0.1.0").unwrap();
         require_well_formed(&html);

@@ -132,6 +132,10 @@ pub(crate) fn devices() -> ValidationReport {
         "metrics": [],
         "engines": [of(json!("gpu/cuda"), json!("llama.cpp"), 0, 0.2)],
         "devices": [device_error(), spread],
+        "undated": [{
+            "group": null, "phase": "decode", "n": 9, "mdape": 0.37, "bias": -0.17,
+            "coverage": 0.8, "mdape_dated": 0.2, "bias_dated": 0.01,
+        }],
         "cases": cases,
         "left_out": [{ "reason": "marked as broken", "rows": 7 }],
         "warnings": ["no prediction for abacus"],

@@ -1,32 +1,10 @@
 //! What NVML tells of an NVIDIA card beside its energy: clocks, temperature, memory, and what holds
 //! the clocks down. A card or library that is absent is no error: there is then nothing to tell.
 
+use foretoken_spec::GpuState;
 use nvml_wrapper::Nvml;
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
-
-/// A card at a moment. What its driver does not tell is `None`.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct CardState {
-    /// Name of the card.
-    pub name: Option<String>,
-    /// Version of the driver.
-    pub driver: Option<String>,
-    /// Clock of the multiprocessors.
-    pub clock_mhz: Option<u32>,
-    /// Clock of the memory.
-    pub memory_clock_mhz: Option<u32>,
-    /// Temperature of the chip.
-    pub temperature_c: Option<u32>,
-    /// Power of the card.
-    pub power_w: Option<f64>,
-    /// What holds the clocks down, by NVML's names in lower case.
-    pub throttled_by: Vec<String>,
-    /// Memory in all.
-    pub memory_bytes: Option<u64>,
-    /// Memory that no program has taken.
-    pub free_bytes: Option<u64>,
-}
 
 /// One card, by its PCI address.
 #[derive(Debug)]
@@ -45,13 +23,13 @@ impl NvidiaCard {
     }
 
     /// The card now.
-    pub fn state(&self) -> CardState {
+    pub fn state(&self) -> GpuState {
         let driver = self.nvml.sys_driver_version().ok();
         let Ok(card) = self.nvml.device_by_pci_bus_id(self.pci_address.as_str()) else {
-            return CardState { driver, ..CardState::default() };
+            return GpuState { driver, ..GpuState::default() };
         };
         let memory = card.memory_info().ok();
-        CardState {
+        GpuState {
             name: card.name().ok(),
             driver,
             clock_mhz: card.clock_info(Clock::SM).ok(),

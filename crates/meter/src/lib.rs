@@ -27,7 +27,7 @@ mod tree;
 
 pub use error::MeterError;
 pub use find::{Found, System, Unusable, Wanted, find};
-pub use graphics::{CardState, NvidiaCard, nvidia_cards};
+pub use graphics::{NvidiaCard, nvidia_cards};
 pub use reading::{Meter, Reading, Source, Value};
 pub use sampler::{Mark, MeterInfo, Sampler, Span};
 pub use tree::{Folder, Tree};

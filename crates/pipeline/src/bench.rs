@@ -303,7 +303,10 @@ fn line(
         sequence: ids.sequence,
         load: plan.load,
         device: device_of(&build, host.device())?,
-        engine: EngineInfo { name: "llama.cpp".into(), version: build.version },
+        engine: EngineInfo {
+            name: foretoken_spec::Engine::LlamaCpp.name().into(),
+            version: build.version,
+        },
         threads: host.threads(),
         allocator: Allocator::System,
         // No token is drawn: the next one is a random number.

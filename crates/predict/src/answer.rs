@@ -239,10 +239,10 @@ fn verify(
     ));
     match calibration.device.backend {
         Backend::Cpu => command.push_str(&format!(" --threads {}", calibration.threads)),
-        _ if calibration.engine.name != "candle" => {}
+        _ if !calibration.engine.is_candle() => {}
         backend => command.push_str(&format!(" --device {backend}")),
     }
-    if calibration.engine.name != "candle" {
+    if !calibration.engine.is_candle() {
         command.push_str(&format!(" --engine {}", calibration.engine.name));
     }
     command

@@ -126,9 +126,7 @@ impl<'a> Predictor<'a> {
                 .collect::<Result<Vec<_>, PredictError>>()?;
             terms.insert(class, coefficients);
         }
-        let device = &calibration.device;
-        let engine = EngineProfile::named(&calibration.engine.name, device)
-            .unwrap_or_else(|| EngineProfile::candle(device));
+        let engine = EngineProfile::of(&calibration.engine, &calibration.device);
         Ok(Self { calibration, engine, terms, other_host: None })
     }
 

@@ -44,10 +44,7 @@ const DOUBT: &str = "?";
 fn list(devices: &[DeviceSpec]) -> Sheet {
     let mut sheet = Sheet::new(
         plural(devices.len() as u32, "device"),
-        &[
-            "id", "kind", "class", ">fp16", ">fp32", ">int8", ">GB/s", ">GB", ">TDP", ">idle",
-            ">load", ">year",
-        ],
+        &["id", "kind", "class", ">fp16", ">fp32", ">int8", ">GB/s", ">GB", ">TDP", ">year"],
     );
     for device in devices {
         let figure = |name: &str, value: Option<f64>| {
@@ -66,22 +63,19 @@ fn list(devices: &[DeviceSpec]) -> Sheet {
             figure("mem_bandwidth_gbps", device.mem_bandwidth_gbps),
             figure("mem_gb", device.mem_gb),
             figure("tdp_w", device.tdp_w),
-            figure("idle_power_w", device.idle_power_w),
-            figure("load_power_w", device.load_power_w),
             device.release_year.map_or_else(String::new, |year| year.to_string()),
         ]);
     }
-    sheet.note(
+    sheet.wrapped_note(
         "fp16, fp32: dense peak, TFLOP/s; int8: TOPS; of the processor that the usual backend uses. \
-         TDP, idle, load: W.",
+         TDP: W.",
     );
     if sheet.rows.iter().flatten().any(|cell| cell.ends_with(DOUBT)) {
-        sheet.note(
-            "?: of low confidence. `foretoken devices --show ID` tells where figures are from.",
-        );
-    } else {
-        sheet.note("`foretoken devices --show ID` tells where figures are from.");
+        sheet.note("?: of low confidence.");
     }
+    sheet.note(
+        "`foretoken devices --show ID` tells all figures of a device and where they are from.",
+    );
     sheet
 }
 
@@ -113,7 +107,7 @@ fn identity(device: &DeviceSpec) -> Sheet {
         }
     }
     if let Some(notes) = &device.notes {
-        note_wrapped(&mut sheet, &format!("Note: {notes}."));
+        sheet.wrapped_note(&format!("Note: {notes}."));
     }
     sheet
 }
@@ -181,27 +175,9 @@ fn figures(device: &DeviceSpec) -> Sheet {
         sheet.note(format!("[{number}] {source}"));
     }
     if !absent.is_empty() {
-        note_wrapped(&mut sheet, &format!("Not known: {}.", absent.join(", ")));
+        sheet.wrapped_note(&format!("Not known: {}.", absent.join(", ")));
     }
     sheet
-}
-
-/// Columns that a note may take.
-const WIDTH: usize = 100;
-
-/// A note in as many lines as it needs.
-fn note_wrapped(sheet: &mut Sheet, text: &str) {
-    let mut line = String::new();
-    for word in text.split(' ') {
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            sheet.note(std::mem::take(&mut line));
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    sheet.note(line);
 }
 
 fn modes(modes: &[PowerMode]) -> Sheet {

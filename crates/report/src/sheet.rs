@@ -35,6 +35,11 @@ pub struct Sheet {
     pub notes: Vec<String>,
 }
 
+/// Widest table and footnote, in characters: terminals break longer lines.
+pub(crate) const WIDEST: usize = 100;
+/// Fewest characters that a text is cut to.
+const LEAST_CUT: usize = 12;
+
 /// Rules above, below and under the header; columns apart by space alone.
 const STYLE: TableStyle = TableStyle::new()
     .top_border(RULE)
@@ -86,6 +91,38 @@ impl Sheet {
             constants.push(first);
         }
         constants
+    }
+
+    /// Adds a footnote in as many lines as it needs.
+    pub(crate) fn wrapped_note(&mut self, text: &str) {
+        let mut line = String::new();
+        for word in text.split(' ') {
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDEST {
+                self.note(std::mem::take(&mut line));
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        self.note(line);
+    }
+
+    /// Cuts the texts of a column where the table would be wider than [`WIDEST`]; `…` stands for
+    /// the rest.
+    pub(crate) fn cut_to_fit(&mut self, header: &str) {
+        let surplus = self.width().saturating_sub(WIDEST);
+        let Some(index) = self.columns.iter().position(|c| c.header == header) else { return };
+        if surplus == 0 {
+            return;
+        }
+        let longest = self.rows.iter().map(|row| row[index].chars().count()).max().unwrap_or(0);
+        let room = longest.saturating_sub(surplus).max(LEAST_CUT);
+        for cell in self.rows.iter_mut().map(|row| &mut row[index]) {
+            if cell.chars().count() > room {
+                *cell = cell.chars().take(room - 1).chain(['…']).collect();
+            }
+        }
     }
 
     /// Characters of the widest line of the table itself, without title and notes.
@@ -230,6 +267,27 @@ mod tests {
         assert_eq!(sheet.fold_constant(&["model", "quant", "absent"]), ["Q4_0"]);
         assert_eq!(sheet.columns.len(), 2);
         assert_eq!(sheet.rows[1], ["tiny", "100"]);
+    }
+
+    #[test]
+    fn texts_are_cut_where_a_table_would_be_too_wide() {
+        let mut sheet = example();
+        sheet.cut_to_fit("model");
+        assert_eq!(sheet, example());
+        sheet.row(["x".repeat(120), "Q4_0".into(), "1".into()]);
+        sheet.cut_to_fit("model");
+        assert_eq!(sheet.width(), WIDEST);
+        assert!(sheet.rows[2][0].ends_with("x…"));
+        assert_eq!(sheet.rows[1][0], "tiny");
+    }
+
+    #[test]
+    fn long_notes_take_several_lines() {
+        let mut sheet = Sheet::new("", &[]);
+        sheet.wrapped_note(&["word"; 30].join(" "));
+        // Twenty words of four letters and the spaces between them are 99 characters.
+        let lengths: Vec<usize> = sheet.notes.iter().map(String::len).collect();
+        assert_eq!(lengths, [99, 49]);
     }
 
     #[test]

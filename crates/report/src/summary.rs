@@ -231,7 +231,7 @@ fn phases(lines: &[&Measurement], prefill: &[Kept], decode: &[Kept]) -> PhaseTim
         .map(|line| Kept::of(&[line.prefill.as_slice(), line.decode.as_slice()].concat()))
         .collect();
     // Timed from outside, an engine tells neither its load nor what follows a pass.
-    let is_outside = lines.iter().all(|line| line.engine.name != "candle");
+    let is_outside = lines.iter().all(|line| !line.engine.is_candle());
     let after = |ns: fn(&PassSample) -> u64| {
         distribution(&both, ns).map(|d| d.median).filter(|ms| !is_outside || *ms > 0.0)
     };

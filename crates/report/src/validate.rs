@@ -1,12 +1,10 @@
 //! A validation: errors by hold-out and phase with the baselines beside, then the worst cases.
 
-use std::collections::BTreeSet;
+mod errors;
 
-use foretoken_spec::{
-    FormComparison, GroupError, HoldOut, LearningCurve, MetricError, ValidationCase,
-    ValidationReport,
-};
+use foretoken_spec::{FormComparison, HoldOut, LearningCurve, ValidationCase, ValidationReport};
 
+use self::errors::error_sheets;
 use crate::{Records, Report, Sheet, units};
 
 /// Cases that the table lists.
@@ -14,14 +12,7 @@ const WORST_CASES: usize = 10;
 
 impl Report for ValidationReport {
     fn sheets(&self) -> Vec<Sheet> {
-        let mut sheets = vec![
-            error_sheet(self),
-            certainty_sheet(self),
-            metric_sheet(self),
-            undated_sheet(self),
-            baseline_sheet(self),
-        ];
-        sheets.retain(|sheet| !sheet.rows.is_empty());
+        let mut sheets = error_sheets(self);
         if !self.cases.is_empty() {
             sheets.push(worst_sheet(&self.cases));
         }
@@ -93,230 +84,14 @@ fn hold_out_name(hold_out: HoldOut) -> String {
     hold_out.name().replace('_', " ")
 }
 
-fn held_out(group: &GroupError) -> String {
-    let given = match group.rows {
-        0 => String::new(),
-        1 => ", 1 row".into(),
-        n => format!(", {n} rows"),
-    };
-    match &group.group {
-        Some(name) => format!("{} ({name}{given})", hold_out_name(group.hold_out)),
-        None => format!("{}{given}", hold_out_name(group.hold_out)),
-    }
-}
-
-fn error_sheet(report: &ValidationReport) -> Sheet {
-    let mut sheet = Sheet::new(
-        match report.device.matches("; ").count() {
-            0 => format!("error on held-out groups · {}", report.device),
-            n => format!("error on held-out groups · {} devices or setups", n + 1),
-        },
-        &[
-            "held out",
-            "phase",
-            ">n",
-            ">MdAPE",
-            ">MAPE",
-            ">p90",
-            ">max",
-            ">bias",
-            ">±10 %",
-            ">coverage",
-            ">interval",
-            ">noise floor",
-        ],
-    );
-    for group in &report.groups {
-        sheet.row([
-            held_out(group),
-            group.phase.name().into(),
-            group.n.to_string(),
-            units::percent(group.mdape),
-            units::percent(group.mape),
-            units::percent(group.p90_ape),
-            units::percent(group.max_ape),
-            units::signed_percent(group.bias),
-            units::percent(group.within_10pct),
-            format!(
-                "{} of {}",
-                units::percent(group.coverage),
-                units::percent(group.interval_level)
-            ),
-            format!("±{}", units::percent(group.interval_half_width)),
-            units::or_none(group.noise_floor, units::percent),
-        ]);
-    }
-    sheet
-}
-
-/// What the median errors of held-out devices stand on.
-fn certainty_sheet(report: &ValidationReport) -> Sheet {
-    let mut sheet = Sheet::new(
-        "what these medians stand on",
-        &[
-            "held out",
-            "phase",
-            ">n",
-            ">devices",
-            ">MdAPE",
-            ">90 % of it",
-            ">sheet alone",
-            ">repeats",
-            ">posters",
-        ],
-    );
-    for group in report.groups.iter().filter(|group| group.devices.is_some()) {
-        let interval = |[lower, upper]: [f64; 2]| {
-            format!("{} – {}", units::percent(lower), units::percent(upper))
-        };
-        sheet.row([
-            held_out(group),
-            group.phase.name().into(),
-            group.n.to_string(),
-            group.devices.unwrap_or_default().to_string(),
-            units::percent(group.mdape),
-            units::or_none(group.mdape_interval, interval),
-            units::or_none(group.mdape_spec_only, units::percent),
-            units::or_none(group.noise_floor, units::percent),
-            units::or_none(group.between_posters, units::percent),
-        ]);
-    }
-    if !sheet.rows.is_empty() {
-        sheet.note("90 % of it: where the median lies with other devices of the kind (bootstrap).");
-        sheet.note("Sheet alone: the same cases without the given rows.");
-        sheet.note("Repeats: what one source's measurements of one configuration differ by.");
-        sheet.note(
-            "Posters: what two sources' differ by, of the same device, engine, threads, model and \
-             length.",
-        );
-    }
-    sheet
-}
-
-/// Requests, kernels and memory, beside the phases.
-fn metric_sheet(report: &ValidationReport) -> Sheet {
-    let mut sheet = Sheet::new(
-        "the same of requests, kernels and memory",
-        &[
-            "held out",
-            "quantity",
-            ">n",
-            ">MdAPE",
-            ">MAPE",
-            ">p90",
-            ">max",
-            ">bias",
-            ">±10 %",
-            ">noise floor",
-        ],
-    );
-    for error in &report.metrics {
-        sheet.row([
-            held_out_of_metric(error),
-            error.metric.name().replace('_', " "),
-            error.n.to_string(),
-            units::percent(error.mdape),
-            units::percent(error.mape),
-            units::percent(error.p90_ape),
-            units::percent(error.max_ape),
-            units::signed_percent(error.bias),
-            units::percent(error.within_10pct),
-            units::or_none(error.noise_floor, units::percent),
-        ]);
-    }
-    if !report.metrics.is_empty() {
-        sheet.note("Kernels: those that take at least 1 % of their pass.");
-    }
-    sheet
-}
-
-fn held_out_of_metric(error: &MetricError) -> String {
-    let name = error.hold_out.map_or("nothing is fitted".to_owned(), hold_out_name);
-    match &error.group {
-        Some(group) => format!("{name} ({group})"),
-        None => name,
-    }
-}
-
-fn baseline_sheet(report: &ValidationReport) -> Sheet {
-    let names: BTreeSet<&str> =
-        report.groups.iter().flat_map(|g| g.baselines.keys().map(String::as_str)).collect();
-    if names.is_empty() {
-        return Sheet::new("", &[]);
-    }
-    let numbers: Vec<String> = names.iter().map(|name| format!(">{}", short(name))).collect();
-    let mut headers = vec!["held out", "phase", ">foretoken"];
-    headers.extend(numbers.iter().map(String::as_str));
-    let mut sheet = Sheet::new("median absolute error beside the baselines", &headers);
-    for group in &report.groups {
-        let baselines = names.iter().map(|name| {
-            units::or_none(group.baselines.get(*name), |baseline| {
-                let partial = if baseline.n < group.n { "*" } else { "" };
-                format!("{}{partial}", units::percent(baseline.mdape))
-            })
-        });
-        let own = [held_out(group), group.phase.name().into(), units::percent(group.mdape)];
-        sheet.row(own.into_iter().chain(baselines));
-    }
-    let partial = |group: &GroupError| group.baselines.values().any(|b| b.n < group.n);
-    if report.groups.iter().any(partial) {
-        sheet.note("* this baseline could not answer every case.");
-    }
-    sheet
-}
-
-/// What a user gets who does not tell how old the engine's build is.
-fn undated_sheet(report: &ValidationReport) -> Sheet {
-    let headers =
-        ["held out", "phase", ">n", ">MdAPE", ">bias", ">coverage", ">date told: MdAPE", ">bias"];
-    let mut sheet =
-        Sheet::new("from the data sheet alone, the date of the build not told", &headers);
-    for e in &report.undated {
-        sheet.row([
-            e.group.as_ref().map_or_else(|| "device".into(), |group| format!("device ({group})")),
-            e.phase.name().into(),
-            e.n.to_string(),
-            units::percent(e.mdape),
-            units::signed_percent(e.bias),
-            units::percent(e.coverage),
-            units::percent(e.mdape_dated),
-            units::signed_percent(e.bias_dated),
-        ]);
-    }
-    sheet
-}
-
-/// What a baseline's column is called; JSON keeps the whole name.
-fn short(baseline: &str) -> &str {
-    match baseline {
-        "bytes_over_bandwidth" => "bytes/bw",
-        "edgeprofiler" => "EdgeProfiler",
-        "nearest_model_scaled" => "nearest",
-        "roofline_fixed_efficiency" | "fixed_efficiency_per_backend" => "fixed eff.",
-        "log_linear_regression" => "linear",
-        "nearest_device_scaled" => "nearest",
-        other => other,
-    }
-}
-
+/// The cases with the largest errors; of held-out devices by the device.
 fn worst_sheet(cases: &[ValidationCase]) -> Sheet {
     let mut worst: Vec<&ValidationCase> = cases.iter().collect();
     worst.sort_by(|a, b| b.error.abs().total_cmp(&a.error.abs()));
     worst.truncate(WORST_CASES);
     let mut sheet = Sheet::new(
         format!("worst of {} cases", cases.len()),
-        &[
-            ">no.",
-            "held out",
-            "model",
-            "quant",
-            "phase",
-            ">tokens",
-            ">depth",
-            ">predicted ms",
-            ">observed ms",
-            ">error",
-        ],
+        &[">no.", "held out", "model", "quant", "pass", ">predicted", ">observed", ">error"],
     );
     // Reasons are sentences, and often those of several cases: they stand below.
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
@@ -324,14 +99,15 @@ fn worst_sheet(cases: &[ValidationCase]) -> Sheet {
         let number = (index + 1).to_string();
         sheet.row([
             number.clone(),
-            hold_out_name(case.hold_out),
+            match case.hold_out {
+                HoldOut::Device => case.held_out.clone(),
+                other => hold_out_name(other),
+            },
             case.model.clone(),
             case.quant.clone(),
-            case.phase.name().into(),
-            case.n_tokens.to_string(),
-            case.kv_len.to_string(),
-            units::ms(case.predicted_ms),
-            units::ms(case.observed_ms),
+            pass(case),
+            units::duration_ms(case.predicted_ms),
+            units::duration_ms(case.observed_ms),
             units::signed_percent(case.error),
         ]);
         match reasons.iter_mut().find(|(reason, _)| *reason == case.reason) {
@@ -339,10 +115,23 @@ fn worst_sheet(cases: &[ValidationCase]) -> Sheet {
             None => reasons.push((&case.reason, vec![number])),
         }
     }
+    sheet.cut_to_fit("model");
     for (reason, numbers) in reasons {
-        sheet.note(format!("{}: likely because {reason}", numbers.join(", ")));
+        sheet.wrapped_note(&format!("{}: likely because {reason}", numbers.join(", ")));
     }
     sheet
+}
+
+/// `prefill 512`, `decode at 128`, `prefill 512 at 128`.
+fn pass(case: &ValidationCase) -> String {
+    let mut pass = case.phase.name().to_owned();
+    if case.n_tokens > 1 {
+        pass.push_str(&format!(" {}", case.n_tokens));
+    }
+    if case.kv_len > 0 {
+        pass.push_str(&format!(" at {}", case.kv_len));
+    }
+    pass
 }
 
 impl Report for FormComparison {
@@ -521,23 +310,18 @@ impl Report for LearningCurve {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sheet::WIDEST;
     use crate::testing;
 
     #[test]
-    fn medians_of_devices_say_what_they_stand_on() {
+    fn the_worst_case_of_a_device_names_it() {
         let mut report = testing::validation();
-        let tables = |report: &ValidationReport| -> String {
-            report.sheets().iter().map(Sheet::to_table).collect()
-        };
-        assert!(!tables(&report).contains("stand on"), "other hold-outs have no devices");
-        let group = &mut report.groups[0];
-        (group.hold_out, group.rows, group.devices) = (HoldOut::Device, 3, Some(17));
-        (group.mdape, group.mdape_interval) = (0.08, Some([0.06, 0.13]));
-        (group.mdape_spec_only, group.between_posters) = (Some(0.19), Some(0.22));
-        let tables = tables(&report);
-        let row = tables.lines().find(|line| line.contains("6.0 % – 13 %")).unwrap();
-        for part in ["device, 3 rows", " 17 ", "8.0 %", "19 %", "2.0 %", "22 %"] {
-            assert!(row.contains(part), "{part}: {row}");
-        }
+        let case = &mut report.cases[0];
+        (case.hold_out, case.held_out) = (HoldOut::Device, "raspberry-pi-5-8gb".into());
+        case.model = "a-model-of-a-name-that-would-make-the-table-wider-than-any-terminal".into();
+        let sheet = worst_sheet(&report.cases);
+        assert_eq!(sheet.rows[0][1], "raspberry-pi-5-8gb");
+        assert_eq!(sheet.rows[0][4], "decode at 144");
+        assert!(sheet.width() <= WIDEST && sheet.rows[0][2].ends_with('…'), "{sheet:?}");
     }
 }

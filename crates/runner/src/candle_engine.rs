@@ -22,7 +22,7 @@ use crate::device_clock::DeviceClock;
 use crate::error::one_line;
 use crate::kernels::PassEvents;
 use crate::layout::PassLayout;
-use crate::machine::{DeviceMemoryState, gauges, gpu_state};
+use crate::machine::{DeviceMemoryState, gauges};
 use crate::probe;
 use crate::reader::CachedModel;
 use crate::reference::Reference;
@@ -194,7 +194,10 @@ fn source_of<'a>(model: &'a ModelSpec) -> Result<Box<dyn ReadSeek + 'a>, RunErro
 
 impl Engine for CandleEngine {
     fn info(&self) -> EngineInfo {
-        EngineInfo { name: "candle".to_owned(), version: CANDLE_VERSION.to_owned() }
+        EngineInfo {
+            name: foretoken_spec::Engine::Candle.name().to_owned(),
+            version: CANDLE_VERSION.to_owned(),
+        }
     }
 
     fn device(&self) -> &DeviceInfo {
@@ -284,7 +287,7 @@ impl Engine for CandleEngine {
         let without_own = |bytes: u64| bytes.saturating_sub(own_bytes);
         let used_bytes = accelerator.used_bytes().map(without_own);
         MachineState {
-            gpu: self.card.as_ref().map(|card| gpu_state(card.state())),
+            gpu: self.card.as_ref().map(NvidiaCard::state),
             device_memory: Some(DeviceMemoryState {
                 used_bytes,
                 peak_bytes: accelerator.peak_bytes().map(without_own).or(used_bytes),

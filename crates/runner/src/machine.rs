@@ -2,7 +2,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use foretoken_meter::CardState;
 use foretoken_spec::{CounterSample, GpuState};
 
 use crate::memory::{available_memory, peak_resident_bytes, resident_bytes};
@@ -54,32 +53,6 @@ pub(crate) struct DeviceMemoryState {
     pub(crate) peak_bytes: Option<u64>,
     /// What programs can still take.
     pub(crate) free_bytes: Option<u64>,
-}
-
-/// What the driver of a card says, in the words of measurements.
-pub(crate) fn gpu_state(card: CardState) -> GpuState {
-    let CardState {
-        name,
-        driver,
-        clock_mhz,
-        memory_clock_mhz,
-        temperature_c,
-        power_w,
-        throttled_by,
-        memory_bytes,
-        free_bytes,
-    } = card;
-    GpuState {
-        name,
-        driver,
-        clock_mhz,
-        memory_clock_mhz,
-        temperature_c,
-        power_w,
-        throttled_by,
-        memory_bytes,
-        free_bytes,
-    }
 }
 
 impl MachineState {

@@ -70,6 +70,33 @@ pub struct DeviceInfo {
     pub host: Option<String>,
 }
 
+/// An engine that the cost model knows; others are names in imported rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// candle and the readers of candle-transformers.
+    Candle,
+    /// llama.cpp.
+    LlamaCpp,
+}
+
+impl Engine {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Candle, Self::LlamaCpp];
+
+    /// Name in files and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Candle => "candle",
+            Self::LlamaCpp => "llama.cpp",
+        }
+    }
+
+    /// The engine of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|engine| engine.name() == name)
+    }
+}
+
 /// What runs the model. Name and version are part of every key.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -79,6 +106,18 @@ pub struct EngineInfo {
     pub name: String,
     /// Its version.
     pub version: String,
+}
+
+impl EngineInfo {
+    /// The engine, where the cost model knows it.
+    pub fn known(&self) -> Option<Engine> {
+        Engine::from_name(&self.name)
+    }
+
+    /// Whether it is candle, which runs in this program: others are seen from outside.
+    pub fn is_candle(&self) -> bool {
+        self.known() == Some(Engine::Candle)
+    }
 }
 
 /// The tool that wrote a file, and how it was built.
@@ -92,4 +131,22 @@ pub struct ToolInfo {
     pub target: String,
     /// CPU features that the compiler was allowed to use (`target-cpu=native` shows here).
     pub target_features: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_are_known_by_their_whole_name() {
+        for engine in Engine::ALL {
+            assert_eq!(Engine::from_name(engine.name()), Some(engine));
+        }
+        for other in ["ik_llama.cpp", "Candle", ""] {
+            assert_eq!(Engine::from_name(other), None, "{other}");
+        }
+        let info = |name: &str| EngineInfo { name: name.into(), version: "1".into() };
+        assert!(info("candle").is_candle() && !info("llama.cpp").is_candle());
+        assert!(!info("abacus").is_candle() && info("abacus").known().is_none());
+    }
 }

@@ -3,6 +3,8 @@
 //! linfa's own metrics divide by the receiver in one case and by the argument in another, so
 //! ours take a struct.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::{median, quantile};
 
 /// A pair of truth and prediction.
@@ -59,6 +61,23 @@ pub fn summarise(pairs: &[ErrorInput]) -> Option<ErrorSummary> {
     })
 }
 
+/// All metrics of each named method over the cases that it predicted: a case is what was observed,
+/// and what each method predicts of it.
+pub fn summarise_each(cases: &[(f64, &BTreeMap<String, f64>)]) -> BTreeMap<String, ErrorSummary> {
+    let names: BTreeSet<&String> = cases.iter().flat_map(|(_, by_name)| by_name.keys()).collect();
+    let of_name = |name: &String| {
+        let pairs: Vec<ErrorInput> = cases
+            .iter()
+            .filter_map(|&(observed, by_name)| {
+                let predicted = *by_name.get(name)?;
+                Some(ErrorInput { observed, predicted })
+            })
+            .collect();
+        Some((name.clone(), summarise(&pairs)?))
+    };
+    names.into_iter().filter_map(of_name).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +114,19 @@ mod tests {
             pairs.map(|p| ErrorInput { observed: p.observed * 1e3, predicted: p.predicted * 1e3 });
         let (a, b) = (summarise(&pairs).unwrap(), summarise(&scaled).unwrap());
         assert!((a.mape - b.mape).abs() < 1e-12);
+    }
+
+    #[test]
+    fn each_method_is_judged_on_what_it_predicted() {
+        let of = |pairs: &[(&str, f64)]| -> BTreeMap<String, f64> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+        };
+        let (both, one) = (of(&[("a", 12.0), ("b", 5.0)]), of(&[("a", 18.0)]));
+        let found = summarise_each(&[(10.0, &both), (20.0, &one)]);
+        // 12 of 10 is +20 %, 18 of 20 is −10 %; 5 of 10 is −50 %.
+        assert_eq!((found["a"].n, found["b"].n), (2, 1));
+        assert!((found["a"].mape - 0.15).abs() < 1e-12);
+        assert!((found["b"].bias + 0.5).abs() < 1e-12);
+        assert!(summarise_each(&[]).is_empty());
     }
 }

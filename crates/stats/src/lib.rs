@@ -8,5 +8,7 @@ mod error;
 mod order;
 
 pub use bootstrap::{SplitMix64, bootstrap_interval, bootstrap_std_error, median_interval};
-pub use error::{ErrorInput, ErrorSummary, absolute_errors, signed_errors, summarise};
+pub use error::{
+    ErrorInput, ErrorSummary, absolute_errors, signed_errors, summarise, summarise_each,
+};
 pub use order::{half_split_difference, mad, median, quantile};

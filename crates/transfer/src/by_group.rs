@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use foretoken_spec::{BaselineError, GroupError, HoldOut, Phase, ValidationCase};
-use foretoken_stats::{ErrorInput, bootstrap_interval, median, summarise};
+use foretoken_stats::{
+    ErrorInput, ErrorSummary, bootstrap_interval, median, summarise, summarise_each,
+};
 
 use crate::by_device::Repeat;
 use crate::domain::INTERVAL_LEVEL;
@@ -137,25 +139,15 @@ fn group(
     })
 }
 
+/// The naive methods' errors over the cases that they predicted.
 fn baseline_errors(cases: &[&ValidationCase]) -> BTreeMap<String, BaselineError> {
-    let names: BTreeSet<&String> = cases.iter().flat_map(|c| c.baselines.keys()).collect();
-    let of_name = |name: &String| {
-        let pairs: Vec<ErrorInput> = cases
-            .iter()
-            .filter_map(|c| {
-                let predicted = *c.baselines.get(name)?;
-                Some(ErrorInput { observed: c.observed_ms, predicted })
-            })
-            .collect();
-        let summary = summarise(&pairs)?;
-        let error = BaselineError {
-            n: summary.n as u32,
-            mdape: summary.mdape,
-            mape: summary.mape,
-            p90_ape: summary.p90_ape,
-            bias: summary.bias,
-        };
-        Some((name.clone(), error))
+    let of_cases: Vec<_> = cases.iter().map(|c| (c.observed_ms, &c.baselines)).collect();
+    let error = |s: ErrorSummary| BaselineError {
+        n: s.n as u32,
+        mdape: s.mdape,
+        mape: s.mape,
+        p90_ape: s.p90_ape,
+        bias: s.bias,
     };
-    names.into_iter().filter_map(of_name).collect()
+    summarise_each(&of_cases).into_iter().map(|(name, s)| (name, error(s))).collect()
 }

@@ -20,6 +20,7 @@ mod limits;
 mod linalg;
 mod machine;
 mod model;
+mod predictor;
 mod process;
 mod rows;
 mod task;
@@ -34,10 +35,8 @@ pub use facts::{ModelFacts, ModelShapes, Widths, quant_family};
 pub use kernel::Effects;
 pub use limits::{Limit, LimitedBy};
 pub use machine::{Dots, Machine, Processor};
-pub use model::{
-    CrossDevice, DevicePredictor, Domain, Fitted, Fold, MODEL_VERSION, MOST_PER_DEVICE, Neighbour,
-    Prepared, Row, RowCount, Transfer,
-};
+pub use model::{CrossDevice, Domain, Fitted, Fold, MODEL_VERSION, MOST_PER_DEVICE, Row, RowCount};
+pub use predictor::{DevicePredictor, Neighbour, Prepared, Transfer};
 pub use rows::{Observation, Store};
 pub use task::{Setup, Work};
 pub use validate::validate;

@@ -8,7 +8,7 @@ use foretoken_stats::median;
 
 use crate::TransferError;
 use crate::machine::Machine;
-use crate::model::{DevicePredictor, Transfer};
+use crate::predictor::{DevicePredictor, Transfer};
 use crate::rows::Observation;
 use crate::task::Setup;
 

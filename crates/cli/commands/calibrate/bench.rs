@@ -1,30 +1,28 @@
 //! `calibrate --engine llama.cpp`: the user's own llama-bench on synthetic files.
 
-use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 use foretoken_cost::{EngineProfile, pass_cost};
 use foretoken_llama_bench::LlamaBench;
 use foretoken_pipeline::{
-    Bencher, DesignSettings, FileBencher, Keeper, ProofPlan, ProofSettings, ProofTiming,
-    measure_bench_design, run_bench_proof,
+    Bencher, FileBencher, Keeper, ProofPlan, ProofSettings, ProofTiming, measure_bench_design,
+    run_bench_proof,
 };
 use foretoken_plan::{MiniPlan, single_type_minis};
 use foretoken_runner::{CandleEngine, Engine, Progress as SessionProgress, available_memory};
 use foretoken_spec::{Backend, DeviceInfo, EngineInfo, Measurement, Workload};
 
 use super::job::{Job, schemes};
-use super::{FileKeeper, RunPlan, SEED, finish, fit_and_save, prove};
+use super::{Measured, RunPlan, finish, fit_and_save, measure, prove};
 use crate::Outcome;
 use crate::args::{CalibrateArgs, EngineArg, EngineArgs, MeterArg, RunArgs};
-use crate::files::{JsonLines, require_space};
+use crate::files::require_space;
 use crate::output::{Hinted, Output};
-use crate::progress::{Progress, stop_on_interrupt};
+use crate::progress::stop_on_interrupt;
 
 /// Rounds of the design; as many shapes.
 const ROUNDS: u32 = 6;
@@ -47,9 +45,23 @@ pub fn run(
     let mut bencher = FileBencher::new(bench, folder.path());
     let stop = stop_on_interrupt()?;
     let has_name = args.name.is_some() || args.out.is_some();
-    measure(&job, &minis, (&mut bencher, has_name), host, &stop, output)?;
-    let calibration = fit_and_save(&job, &kernels(&minis, host))?;
     let is_stopped = || stop.load(Ordering::SeqCst);
+    measure(&job, output, |settings, keeper| {
+        let already = &job.already;
+        let first = already.first().map(|line| (line.engine.clone(), line.device.clone()));
+        let mut keeper = OneSetup { keeper, first, has_name };
+        let summary = measure_bench_design(
+            &mut bencher,
+            host,
+            &minis,
+            settings,
+            already,
+            &mut keeper,
+            &is_stopped,
+        )?;
+        Ok(Measured { answer: (), stopped: summary.stopped })
+    })?;
+    let calibration = fit_and_save(&job, &kernels(&minis, host))?;
     let timing = ProofTiming::of_bench(bencher.has_depth());
     let mut run_plan = |plan: &ProofPlan, settings: &ProofSettings, keeper: &mut dyn Keeper| {
         require_space(&folder.path().join("proof.gguf"), plan.model.weight_bytes())?;
@@ -88,42 +100,6 @@ pub fn refuse_meter(meter: MeterArg) -> anyhow::Result<()> {
     }
     let message = "energy of llama.cpp is not measured: llama-bench does not say when a test runs";
     Err(Hinted::new(message, "leave --meter out").into())
-}
-
-fn measure(
-    job: &Job,
-    minis: &[MiniPlan],
-    (bencher, has_name): (&mut FileBencher, bool),
-    host: &mut CandleEngine,
-    stop: &Arc<AtomicBool>,
-    output: &Output,
-) -> anyhow::Result<()> {
-    let progress = Progress::steps(output, job.budget.as_secs().max(1));
-    let lines = JsonLines::append(&job.partial_file)?;
-    let mut keeper = FileKeeper { lines, progress: &progress, title: "measuring", n_kept: 0 };
-    let settings = DesignSettings {
-        budget: job.budget,
-        session: format!("calibrate-{}", job.time),
-        tool: job.tool.clone(),
-        seed: SEED,
-    };
-    let is_stopped = || stop.load(Ordering::SeqCst);
-    let first = job.already.first().map(|line| (line.engine.clone(), line.device.clone()));
-    let mut keeper = OneSetup { keeper: &mut keeper, first, has_name };
-    let (already, keeper) = (&job.already, &mut keeper);
-    let summary =
-        measure_bench_design(bencher, host, minis, &settings, already, keeper, &is_stopped)?;
-    progress.finish();
-    if summary.stopped && job.already.is_empty() && summary.measurements == 0 {
-        // Nothing is in it: nothing is lost, and there is nothing to go on from.
-        let _ = fs::remove_file(&job.partial_file);
-        bail!("stopped before the first load was measured");
-    }
-    if summary.stopped {
-        let message = format!("stopped; what was measured is in {}", job.partial_file.display());
-        return Err(Hinted::new(message, "go on with --resume").into());
-    }
-    Ok(())
 }
 
 /// Refuses lines of another build or device than the first, and those of a GPU under the name of the

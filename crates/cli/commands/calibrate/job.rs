@@ -12,7 +12,7 @@ use foretoken_plan::{Design, MiniPlan};
 use foretoken_runner::{Engine, OpenDevice, rfc3339_utc, tool_info};
 use foretoken_spec::{Backend, DeviceInfo, Measurement, QuantScheme, ToolInfo};
 
-use crate::args::{CalibrateArgs, EngineArg};
+use crate::args::CalibrateArgs;
 use crate::commands::check_fits;
 use crate::files::{
     calibration_folder, check_writable, datasets_folder, is_same_machine, make_folder,
@@ -53,10 +53,7 @@ impl Job {
         engine: &dyn Engine,
         output: &Output,
     ) -> anyhow::Result<Self> {
-        let name = match args.engine.engine {
-            EngineArg::Candle => "candle",
-            EngineArg::LlamaCpp => "llama.cpp",
-        };
+        let name = args.engine.engine.known().name();
         let default_id = || default_id(engine.device(), name, engine.threads());
         let id = args.name.clone().unwrap_or_else(default_id);
         let schemes = schemes(args);
@@ -231,7 +228,7 @@ fn difference(
 fn measured_time(lines: &[Measurement]) -> Duration {
     let passes = |m: &Measurement| {
         // Steps that another program timed together are lines of one step each.
-        let steps = if m.engine.name == "candle" { 1 } else { m.workload.generated_tokens.max(1) };
+        let steps = if m.engine.is_candle() { 1 } else { m.workload.generated_tokens.max(1) };
         let decode = m.decode.iter().map(|s| u64::from(steps) * s.total_ns());
         let samples = m.prefill.iter().map(|s| s.total_ns()).chain(decode);
         samples.sum::<u64>() + m.warmup.iter().map(|w| w.ns).sum::<u64>()

@@ -6,18 +6,19 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use foretoken_cost::{EngineProfile, memory_parts};
+use foretoken_cost::EngineProfile;
 use foretoken_pipeline::{BenchLoad, Bencher, FileBencher, default_schemes, run_bench_load};
 use foretoken_plan::single_type_minis;
 use foretoken_runner::{
-    CandleEngine, Engine, LoadPlan, SamplingMode, SessionIds, SessionObserver, WorkloadPlan,
-    available_memory, check_memory, rfc3339_utc, tool_info,
+    CandleEngine, Engine, LoadPlan, OpenDevice, SamplingMode, SessionIds, SessionObserver,
+    WorkloadPlan, rfc3339_utc, tool_info,
 };
 use foretoken_spec::{Measurement, ModelSpec};
 
 use super::{Observer, SEED, loads};
 use crate::args::MeasureArgs;
 use crate::commands::calibrate::bench::{open, refuse_meter};
+use crate::commands::{Room, check_room};
 use crate::files::{JsonLines, require_space};
 use crate::output::Output;
 use crate::progress::{Progress, stop_on_interrupt};
@@ -90,12 +91,18 @@ pub fn measure(
 }
 
 /// Refuses what the memory cannot hold, before anything is written.
-pub fn check(model: &ModelSpec, workloads: &[WorkloadPlan]) -> anyhow::Result<()> {
-    let engine = EngineProfile::llama_cpp(foretoken_cost::Isa::Other);
-    let of = |plan: &WorkloadPlan| memory_parts(model, &engine, &plan.workload).total();
-    let needed = workloads.iter().map(of).max().unwrap_or(0);
-    let Some(available) = available_memory() else { return Ok(()) };
-    check_memory(needed, available).with_context(|| format!("{} {}", model.name, model.quant))
+pub fn check(
+    model: &ModelSpec,
+    workloads: &[WorkloadPlan],
+    device: &OpenDevice,
+) -> anyhow::Result<()> {
+    let room = Room {
+        engine: EngineProfile::llama_cpp(EngineProfile::candle(device.info()).isa),
+        device: &device.info().name,
+        available_bytes: device.available_memory(),
+        own_bytes: 0,
+    };
+    check_room(model, workloads.iter().map(|plan| &plan.workload), &room)
 }
 
 /// The mini-models of a calibration.

@@ -1,5 +1,6 @@
 //! `--observe`: measured rows of the device, believed as far as its data sheet allows.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use anyhow::Context;
 use foretoken_import::{Origin, Speeds, decode, read_llama_bench, read_speeds};
 use foretoken_report::units;
 use foretoken_spec::{DeviceBackend, DeviceSpec, Phase, SpeedRow};
-use foretoken_transfer::{DevicePredictor, LimitedBy, Observation, Store};
+use foretoken_transfer::{DevicePredictor, LimitedBy, Observation, Setup, Store};
 
 use crate::files::complete_models;
 use crate::output::{Hinted, Output};
@@ -30,7 +31,8 @@ struct Seen {
     surprise: Option<f64>,
 }
 
-/// Takes note of the measured rows of a file, and answers how many there were.
+/// Takes note of the measured rows of a file, and answers how many there were. `asked` is what is
+/// to be predicted.
 ///
 /// # Errors
 /// Names file and line of a row that cannot be read or cannot be true; a file without a row that
@@ -39,10 +41,10 @@ pub fn observe(
     predictor: &mut DevicePredictor<'_>,
     file: &Path,
     device: &DeviceSpec,
-    backend: DeviceBackend,
+    asked: &Setup,
     output: &Output,
 ) -> anyhow::Result<u32> {
-    let name = file.display();
+    let (name, backend) = (file.display(), asked.backend);
     let mut rows = numbered_rows(file, device, backend)?;
     warn_of_others(&rows, file, device, output);
     let mut models: Vec<&mut SpeedRow> = rows.iter_mut().map(|(_, row)| row).collect();
@@ -95,6 +97,11 @@ pub fn observe(
     }
     for reason in reasons {
         output.warn(&format!("{name}: left out: {reason}"));
+    }
+    for (difference, lines) in other_setups(&seen, asked) {
+        output.warn(&format!(
+            "{name}, {lines}: {difference}; what that changes is the model's word, not measured"
+        ));
     }
     for (a, b, factor) in contradictions(&seen) {
         output.warn(&format!(
@@ -156,6 +163,33 @@ fn warn_of_others(rows: &[(u32, SpeedRow)], file: &Path, device: &DeviceSpec, ou
             device.id
         ));
     }
+}
+
+/// In what rows differ from what is asked for, with their lines: the engine, and the threads of a
+/// processor.
+fn other_setups(seen: &[Seen], asked: &Setup) -> Vec<(String, String)> {
+    let mut found: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for Seen { line, observation: Observation { setup, .. }, .. } in seen {
+        if !setup.engine.eq_ignore_ascii_case(&asked.engine) {
+            let engine = setup.engine.escape_debug();
+            let difference = format!("measured with {engine}, and {} is predicted", asked.engine);
+            found.entry(difference).or_default().push(*line);
+        }
+        if asked.backend == DeviceBackend::Cpu
+            && let (Some(of_row), Some(wanted)) = (setup.threads, asked.threads)
+            && of_row != wanted
+        {
+            let of_row = units::plural(of_row, "thread");
+            let difference = format!("measured with {of_row}, and {wanted} are predicted");
+            found.entry(difference).or_default().push(*line);
+        }
+    }
+    let listed = |lines: &[u32]| {
+        let numbers: Vec<String> = lines.iter().map(u32::to_string).collect();
+        let word = if lines.len() == 1 { "line" } else { "lines" };
+        format!("{word} {}", numbers.join(", "))
+    };
+    found.iter().map(|(difference, lines)| (difference.clone(), listed(lines))).collect()
 }
 
 /// Refuses a row that beats what the data sheet allows.

@@ -8,8 +8,8 @@ use foretoken_devices::{peaks, resolve};
 use foretoken_predict::{Asked, Sheet, SheetTimes, memory, predict_from_sheet};
 use foretoken_report::{Predictions, units};
 use foretoken_spec::{
-    AvailableMemory, Ceilings, DataSheetBasis, DeviceBackend, DeviceSpec, Estimate, ModelSource,
-    ModelSpec, Phase, Prediction, Tier, Workload,
+    AvailableMemory, Ceilings, DataSheetBasis, DeviceBackend, DeviceSpec, Engine, Estimate,
+    ModelSource, ModelSpec, Phase, Prediction, Tier, Workload,
 };
 use foretoken_transfer::{
     CrossDevice, DevicePredictor, Dots, Machine, ModelFacts, Setup, Transfer, Work,
@@ -27,9 +27,9 @@ use crate::output::{Hinted, Output};
 use crate::parse::month_name;
 
 /// The engine that nearly all public measurements are of.
-const USUAL_ENGINE: &str = "llama.cpp";
+const USUAL_ENGINE: &str = Engine::LlamaCpp.name();
 /// The engine whose readers are known here.
-const CANDLE: &str = "candle";
+const CANDLE: &str = Engine::Candle.name();
 /// Resident size of an engine's process before any model is loaded.
 const ENGINE_BYTES: u64 = 64 << 20;
 /// From this distance on nothing that is known is like the device.
@@ -110,7 +110,7 @@ impl<'a> Place<'a> {
         let mut predictor = known.device(&device, backend).map_err(transfer_error)?;
         let mut n_observed = 0;
         for file in &args.observe {
-            n_observed += observe(&mut predictor, file, &device, backend, output)?;
+            n_observed += observe(&mut predictor, file, &device, &setup, output)?;
         }
         let mut profile = engine_profile(engine, predictor.machine())?;
         if let Some(kv_type) = &args.kv_type {

@@ -19,6 +19,14 @@ use crate::theme::Ink;
 const SCALE: u32 = 10;
 /// Size of words in pixels of the page.
 const WORDS: f64 = 12.5;
+/// Height of a line of words, relative to their size.
+const LINE: f64 = 1.3;
+/// Space between words beside each other, relative to their size.
+const APART: f64 = 0.4;
+/// Margins of the plot in pixels of the page.
+const TOP: f64 = 12.0;
+const RIGHT: f64 = 24.0;
+const BOTTOM: f64 = 4.0;
 /// Radius of a point in pixels of the page.
 const RADIUS: f64 = 3.6;
 /// Opacity of points, so that those beneath show.
@@ -83,8 +91,8 @@ struct Places {
 }
 
 impl Places {
-    fn of(axis: &Axis) -> Self {
-        let ticks = axis.ticks.iter().map(|(at, text)| (axis.place(*at), text.clone())).collect();
+    fn of(axis: &Axis, ticks: &[(f64, String)]) -> Self {
+        let ticks = ticks.iter().map(|(at, text)| (axis.place(*at), text.clone())).collect();
         Self { range: axis.place(axis.range.0)..axis.place(axis.range.1), ticks }
     }
 }
@@ -133,18 +141,21 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 fn draw_on(root: &Area<'_>, plot: &Plot) -> Drawn {
     let (x, y) = (&plot.x, &plot.y);
-    let longest = y.ticks.iter().map(|(_, text)| width(text)).fold(0.0, f64::max);
+    let x_room = if x.label.is_empty() { 2.0 * WORDS } else { 3.6 * WORDS };
+    let height = f64::from(plot.height) - TOP - BOTTOM - x_room;
+    let y_ticks = y.ticks(height, |_| LINE * WORDS);
+    let longest = y_ticks.iter().map(|(_, text)| width(text)).fold(0.0, f64::max);
     let title_room = if y.label.is_empty() { 0.0 } else { 1.7 * WORDS };
     let y_room = longest * WORDS + 12.0 + title_room;
-    let x_room = if x.label.is_empty() { 2.0 * WORDS } else { 3.6 * WORDS };
+    let x_ticks = x.ticks(f64::from(WIDTH) - RIGHT - y_room, |text| (width(text) + APART) * WORDS);
     let mut builder = ChartBuilder::on(root);
     builder
-        .margin_top(px(12.0))
-        .margin_right(px(24.0))
-        .margin_bottom(px(4.0))
+        .margin_top(px(TOP))
+        .margin_right(px(RIGHT))
+        .margin_bottom(px(BOTTOM))
         .x_label_area_size(px(x_room))
         .y_label_area_size(px(y_room));
-    let mut chart = builder.build_cartesian_2d(Places::of(x), Places::of(y))?;
+    let mut chart = builder.build_cartesian_2d(Places::of(x, x_ticks), Places::of(y, y_ticks))?;
     chart
         .configure_mesh()
         .bold_line_style(style(Ink::Grid).stroke_width(px(1.0)))

@@ -5,6 +5,7 @@ mod errors;
 mod given;
 mod left_out;
 mod scatter;
+mod undated;
 mod worst;
 
 use std::collections::BTreeSet;
@@ -32,6 +33,7 @@ pub(crate) fn split(report: &ValidationReport) -> (ValidationReport, ValidationR
     rest.cases.retain(|case| !is_device(case.hold_out));
     rest.devices.clear();
     rest.engines.clear();
+    rest.undated.clear();
     (of_devices, rest)
 }
 
@@ -46,7 +48,11 @@ pub(crate) fn sections(report: &ValidationReport) -> Result<Vec<Section>, PlotEr
     let section = |id, title, body| Section { id, title, body };
     Ok(vec![
         section("held-out", "How devices were held out", protocol()),
-        section("by-kind", "Error by kind, backend and engine", errors::html(report)?),
+        section(
+            "by-kind",
+            "Error by kind, backend and engine",
+            errors::html(report)? + &undated::html(report),
+        ),
         section("by-rows", "Error by rows given", given::html(report)?),
         section("device-scatter", "Devices: predicted against observed", scatter::html(report)?),
         section("device-coverage", "Devices: do the intervals hold?", coverage::html(report)?),
@@ -70,7 +76,12 @@ fn protocol() -> String {
 
 /// Name of a group: kind and backend, or all of them.
 fn group_name(group: &GroupError) -> String {
-    group.group.clone().unwrap_or_else(|| "all devices".into())
+    group_label(group.group.as_deref())
+}
+
+/// Kind and backend in words; `None` is all of them.
+fn group_label(group: Option<&str>) -> String {
+    group.unwrap_or("all devices").to_owned()
 }
 
 /// Groups of some rows given and one phase, in their order.

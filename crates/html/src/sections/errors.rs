@@ -33,11 +33,13 @@ pub(crate) fn html(report: &ValidationReport) -> Result<String, PlotError> {
     }
     let intro = "A whole group is absent from every step of the fit, then predicted. The naive \
         methods predict the same cases from the same data.";
+    let groups: Vec<&GroupError> = report.groups.iter().collect();
+    let beside = baseline_sheet(&groups, words::held_out);
     Ok(paragraph(intro)
         + &legend(&keys(&phases))
         + &figures("errors", &plots)?
         + &table("Error on held-out groups", &error_sheet(&report.groups))
-        + &table("Median error beside the naive methods", &baseline_sheet(&report.groups)))
+        + &table("Median error beside the naive methods", &beside))
 }
 
 /// What the marks mean.
@@ -133,7 +135,8 @@ fn error_sheet(groups: &[GroupError]) -> Sheet {
     sheet
 }
 
-fn baseline_sheet(groups: &[GroupError]) -> Sheet {
+/// The median error of groups beside that of the naive methods, one group a row under its name.
+pub(crate) fn baseline_sheet(groups: &[&GroupError], name: fn(&GroupError) -> String) -> Sheet {
     let names: BTreeSet<&String> = groups.iter().flat_map(|g| g.baselines.keys()).collect();
     let columns: Vec<String> = names.iter().map(|n| format!(">{}", words::baseline(n))).collect();
     let mut headers = vec!["held out", "phase", ">Foretoken"];
@@ -141,7 +144,7 @@ fn baseline_sheet(groups: &[GroupError]) -> Sheet {
     headers.push(">best naive ÷ ours");
     let mut sheet = Sheet::new("", &headers);
     for group in groups {
-        let own = [words::held_out(group), group.phase.name().into(), units::percent(group.mdape)];
+        let own = [name(group), group.phase.name().into(), units::percent(group.mdape)];
         let naive = names.iter().map(|name| {
             units::or_none(group.baselines.get(*name), |baseline| {
                 let partial = if baseline.n < group.n { " *" } else { "" };

@@ -5,10 +5,9 @@ use foretoken_spec::{Estimate, MemoryVerdict, Prediction};
 use super::{
     basis, build, by_sentence, is_one_device, listed, name, runs_on, tokens_per_second, warnings,
 };
+use crate::sheet::WIDEST;
 use crate::{Sheet, units};
 
-/// Widest table, in characters: with more, terminals break lines.
-const WIDEST: usize = 100;
 /// A column whose largest time is at least this is written in seconds, unless its least is below
 /// the other.
 const MANY_MS: f64 = 10_000.0;

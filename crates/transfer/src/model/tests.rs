@@ -1,4 +1,4 @@
-use foretoken_spec::{DeviceKind, DeviceSpec};
+use foretoken_spec::{DeviceKind, DeviceSpec, Tier};
 
 use super::*;
 use crate::task::Point;

@@ -1,14 +1,12 @@
 //! Errors from the data sheet alone, by kind and backend, and by engine.
 
-use std::collections::BTreeSet;
-
 use foretoken_report::{Sheet, units};
 use foretoken_spec::{GroupError, ValidationReport};
 
 use super::{group_name, groups};
 use crate::markup::{figures, folded, legend, paragraph, table};
 use crate::plot::{Plot, PlotError};
-use crate::sections::errors::{keys, plot};
+use crate::sections::errors::{baseline_sheet, keys, plot};
 use crate::words;
 
 /// A plot for each phase by kind and backend, another by engine, and both as tables.
@@ -93,32 +91,6 @@ pub(super) fn error_sheet(groups: &[&GroupError], name: fn(&GroupError) -> Strin
             units::percent(group.within_10pct),
             units::or_none(group.noise_floor, units::percent),
         ]);
-    }
-    sheet
-}
-
-fn baseline_sheet(groups: &[&GroupError], name: fn(&GroupError) -> String) -> Sheet {
-    let names: BTreeSet<&String> = groups.iter().flat_map(|g| g.baselines.keys()).collect();
-    let columns: Vec<String> = names.iter().map(|n| format!(">{}", words::baseline(n))).collect();
-    let mut headers = vec!["held out", "phase", ">Foretoken"];
-    headers.extend(columns.iter().map(String::as_str));
-    headers.push(">best naive ÷ ours");
-    let mut sheet = Sheet::new("", &headers);
-    for group in groups {
-        let own = [name(group), group.phase.name().into(), units::percent(group.mdape)];
-        let naive = names.iter().map(|name| {
-            units::or_none(group.baselines.get(*name), |baseline| {
-                let partial = if baseline.n < group.n { " *" } else { "" };
-                format!("{}{partial}", units::percent(baseline.mdape))
-            })
-        });
-        let ratio = units::or_none(words::best_baseline(group), |(_, error)| {
-            format!("{}×", units::significant(error / group.mdape, 2))
-        });
-        sheet.row(own.into_iter().chain(naive).chain([ratio]));
-    }
-    if groups.iter().any(|group| group.baselines.values().any(|b| b.n < group.n)) {
-        sheet.note("* answered only a part of the cases.");
     }
     sheet
 }
