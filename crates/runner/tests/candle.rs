@@ -60,7 +60,9 @@ fn kernel_times_add_up_to_every_probed_pass() {
         let plan = plan(tiny(scheme), workload(24, 8, 40), 3, 6);
         let lines = measure(&plan, SamplingMode::Temperature { seed: 1 }).unwrap();
         let line = &lines[0];
-        assert_eq!((line.prefill.len(), line.decode.len()), (3, 6));
+        // A prompt that a busy machine holds up is not repeated.
+        assert!((1..=3).contains(&line.prefill.len()));
+        assert_eq!(line.decode.len(), 6);
         for (phase, passes) in [(Phase::Prefill, &line.prefill), (Phase::Decode, &line.decode)] {
             let probed: Vec<_> = passes.iter().filter(|p| p.probed).collect();
             for (index, pass) in probed.iter().enumerate() {
