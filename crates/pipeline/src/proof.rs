@@ -16,8 +16,9 @@ use crate::design::DesignObserver;
 use crate::expect::LOAD_BYTES_PER_SECOND;
 
 /// Catalogue models to prove a calibration with, best first: the largest that the time allows.
-const CANDIDATES: &[&str] =
-    &["llama-3.1-8b", "llama-3.2-3b", "tinyllama-1.1b", "smollm2-360m", "smollm2-135m"];
+const CANDIDATES: &[&str] = &["tinyllama-1.1b", "smollm2-360m", "smollm2-135m"];
+/// Before them on a GPU, which TinyLlama does not fill.
+const GPU_CANDIDATES: &[&str] = &["llama-3.1-8b", "llama-3.2-3b"];
 /// Fresh loads of a proof and the prompts that each runs.
 struct Effort {
     loads: u32,
@@ -116,8 +117,9 @@ fn choose(
     scheme: QuantScheme,
     may_borrow: bool,
 ) -> Option<ProofPlan> {
+    let larger: &[&str] = if predictor.engine().is_candle_on_gpu() { GPU_CANDIDATES } else { &[] };
     for Effort { loads, prompts } in EFFORTS {
-        for id in CANDIDATES {
+        for id in larger.iter().chain(CANDIDATES) {
             let Ok(preset) = foretoken_catalog::find(id) else { continue };
             let plan = ProofPlan {
                 model: preset.spec(scheme),
