@@ -110,7 +110,7 @@ def check_peak_memory(program):
         (line,) = program.json("measure", *run, "--device", "cuda", "--repeat", 1)
         forecast = program.json("predict", *run, "--calibration", "fake")["memory"]["peak_bytes"]
         error = forecast / line["peak_device_bytes"] - 1
-        assert abs(error) < 0.08, (model, quant, error)
+        assert abs(error) < (0.06 if quant == "F16" else 0.02), (model, quant, error)
         megabytes = line["peak_device_bytes"] / 1e6
         print(f"memory: {model} {quant}: {megabytes:.0f} MB, predicted {error:+.1%}")
 
@@ -133,6 +133,12 @@ def check_calibrate(program):
     cases = [f"{case['phase']} {case['error']:+.0%}" for case in answer["proof"]["cases"]]
     print("calibrate: proof", ", ".join(cases), "(of a made-up device)")
 
+    log = Path(program.work.name) / "steps.log"
+    program.json(
+        "measure", "smollm2-135m", "--device", "cuda", "--prompt", 16, "--gen", 4, "--repeat", 1,
+        log=log,
+    )  # fmt: skip
+    counted = {int(line.split()[0]) for line in log.read_text().splitlines()}
     predicted = program.json("predict", "smollm2-135m", "--calibration", "fake")
     assert predicted["device"]["backend"] == "cuda"
     assert any(op["bound"] == "launch" for op in predicted["ops"]), predicted["ops"]
@@ -141,7 +147,7 @@ def check_calibrate(program):
         for op in predicted["ops"] if op["phase"] == "decode"
         for term in op["terms"] if term["feature"] == "launches"
     )  # fmt: skip
-    assert launches == 1087, launches
+    assert launches in counted, (launches, counted)
     print(f"predict: {launches:.0f} launches a step, as counted")
 
 

@@ -42,7 +42,7 @@ pub fn run(args: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     let here = here(&stored.calibration.device);
     let mut predictor = Predictor::new(&stored.calibration)
         .with_context(|| format!("cannot use {}", stored.path.display()))?
-        .hosted_by(&processor_info().id);
+        .hosted_by(&host_here(&stored.calibration.device));
     if let Some(kv_type) = &args.kv_type {
         predictor =
             predictor.with_kv_type(kv_type).with_context(|| format!("--kv-type {kv_type}"))?;
@@ -143,6 +143,18 @@ fn cannot_run(model: &ModelSpec, engine: &str, workload: &Workload, batch: u32) 
 fn here(calibrated: &DeviceInfo) -> Option<OpenDevice> {
     let device = device_of(calibrated.backend)?.open().ok()?;
     is_same_machine(calibrated, device.info()).then_some(device)
+}
+
+/// The processor that gives the calibrated GPU its work: this machine's where it has such a GPU, else
+/// the calibrated one, as the calibrated machine is then what is asked about.
+fn host_here(calibrated: &DeviceInfo) -> String {
+    let here = processor_info().id;
+    let calibrated_host = calibrated.host.clone().unwrap_or_else(|| here.clone());
+    let open = device_of(calibrated.backend).and_then(|device| device.open().ok());
+    match open {
+        Some(device) if device.info().id == calibrated.id => here,
+        _ => calibrated_host,
+    }
 }
 
 /// The first device of a backend; `None` of those that candle has not.

@@ -2,7 +2,7 @@
 
 use foretoken_spec::{LayerKind, ModelSpec, RoleKind};
 
-use crate::{Engine, EngineProfile, launches, readers};
+use crate::{Engine, EngineProfile, Isa, launches, readers};
 
 /// Where the operations of a model are approximate, as sentences; nothing for the plain form.
 pub fn approximations(model: &ModelSpec, engine: &EngineProfile) -> Vec<String> {
@@ -37,13 +37,18 @@ pub fn approximations(model: &ModelSpec, engine: &EngineProfile) -> Vec<String> 
         let form = if latent.absorbed { "on the latent itself" } else { "after expansion" };
         said.push(format!("latent attention is taken {form}, as the tensors of the file suggest"));
     }
-    if engine.is_candle_on_gpu() && !launches::is_counted(&shape.architecture) {
+    if engine.engine == Engine::Candle && engine.isa == Isa::Metal {
+        said.push("launches on Metal are counted as CUDA's".to_owned());
+    }
+    let has_reader = readers::of_architecture(&shape.architecture).is_some();
+    if engine.is_candle_on_gpu() && has_reader && !launches::is_counted(shape) {
         said.push(format!(
-            "on a GPU the launches of `{}` are counted as those of `llama`: its reader makes more",
+            "on a GPU the launches of `{}` are counted as those of plain `llama`: its reader makes \
+             more",
             shape.architecture
         ));
     }
-    if engine.engine == Engine::Candle && readers::of_architecture(&shape.architecture).is_none() {
+    if engine.engine == Engine::Candle && !has_reader {
         said.push(format!(
             "candle has no reader for `{}`: the numbers are those of a reader like that of `llama`",
             shape.architecture

@@ -3,23 +3,26 @@
 //! A call of the host puts one kernel or copy into the device's queue, and takes microseconds
 //! whatever it does. With one token, a pass is hundreds of them that each run for less than that, so
 //! that their number, not their work, is what takes the time. The counts are those of
-//! `quantized_llama` in candle 0.11.1, counted in the running program (`tests/check_cuda.py`); other
+//! `quantized_llama` on CUDA in candle 0.11.1, counted in the running program (`tests/check_cuda.py`);
+//! Metal is counted as CUDA; other
 //! readers are counted as if they were alike, which some are ([`is_counted`]). What does not depend
 //! on the shape is a constant per call here, what does is a sum over layers ([`attention`]).
 
-use foretoken_spec::OpKind;
+use foretoken_spec::{ModelShape, OpKind};
 
 use crate::{Feature, Features, KernelPath, OpCost, Regime};
 
 /// Whether the launches of an architecture's reader are within a tenth of what was counted.
-pub(crate) fn is_counted(architecture: &str) -> bool {
-    matches!(architecture, "llama" | "qwen2" | "qwen3" | "gemma3")
+pub(crate) fn is_counted(shape: &ModelShape) -> bool {
+    let is_known = matches!(shape.architecture.as_str(), "llama" | "qwen2" | "qwen3" | "gemma3");
+    is_known && shape.details.experts.is_none()
 }
 
 /// Launches of one call of an operation that is no attention.
 ///
 /// - quantized matmul: the activations are quantized, then multiplied (`fast_mmvq.rs`); tiles of
-///   many rows are summed by a third kernel (`fast_mmq.rs`); a dense one is one call of cuBLAS;
+///   many rows are summed by a third kernel (`fast_mmq.rs`), but where they divide evenly among the
+///   multiprocessors, which is not asked here; a dense one is one call of cuBLAS;
 /// - rotary embedding: several rows are made contiguous before, by a kernel whose description of the
 ///   strides is a copy to the device of its own;
 /// - feed-forward block: activation, product, residual sum;

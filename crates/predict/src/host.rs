@@ -13,7 +13,8 @@ const LAUNCH_FACTOR: f64 = 2.0;
 impl Predictor<'_> {
     /// The same GPU behind this processor: where it is not the calibrated one, predictions say so,
     /// stand on [`Tier::SameDeviceClass`], and their intervals hold launches that take half as long
-    /// or twice as long. Nothing changes for a calibration of a processor.
+    /// or twice as long; softmax and draw, which are the host's too, are not widened. Nothing changes
+    /// for a calibration of a processor.
     #[must_use]
     pub fn hosted_by(mut self, host: &str) -> Self {
         let calibrated = self.calibration().device.host.as_deref();

@@ -106,16 +106,11 @@ fn the_parts_are_those_of_the_readers_source() {
 }
 
 #[test]
-fn joining_a_longer_cache_takes_longer() {
+fn joining_a_cache_is_the_first_part_of_attention() {
     let model = tiny(&[TensorType::Q8_0]);
-    let parts = |kv_len| {
-        let pass = Pass { n_tokens: 1, kv_len };
-        let splits = time(&model, &OpenDevice::processor(), &[(KernelOp::Attention, 0)], pass);
-        splits[0].parts[0]
-    };
-    let (short, long) = (parts(8), parts(2000));
-    assert_eq!((short.op, long.op), (KernelOp::KvConcat, KernelOp::KvConcat));
-    assert!(long.ns > 5.0 * short.ns, "{} and {}", long.ns, short.ns);
+    let pass = Pass { n_tokens: 1, kv_len: 8 };
+    let splits = time(&model, &OpenDevice::processor(), &[(KernelOp::Attention, 0)], pass);
+    assert_eq!(splits[0].parts[0].op, KernelOp::KvConcat);
 }
 
 #[test]
