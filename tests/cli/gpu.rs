@@ -53,7 +53,8 @@ fn a_build_without_cuda_says_how_to_get_it() {
 #[cfg(not(feature = "metal"))]
 #[test]
 fn a_build_without_metal_says_how_to_get_it() {
-    refused("metal", &["built without `metal`", "hint: ", "--features metal"]);
+    let how = if cfg!(target_os = "macos") { "--features metal" } else { "on macOS only" };
+    refused("metal", &["built without `metal`", "hint: ", how]);
 }
 
 #[cfg(feature = "cuda")]

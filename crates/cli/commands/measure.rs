@@ -63,6 +63,9 @@ pub fn run(args: &MeasureArgs, output: &Output) -> anyhow::Result<Outcome> {
         false => bench::measure(args, &models, &workloads, out, output)?,
     };
     measurements.retain(|m| m.model.source != ModelSource::Mini);
+    if measurements.is_empty() {
+        anyhow::bail!("stopped before the first load of these models; nothing to report");
+    }
     let mut reports = summarise(&measurements);
     for report in &mut reports {
         let workload = Workload {

@@ -256,7 +256,10 @@ fn other_threads(stored: &Stored, threads: u32) -> Hinted {
             calibration.id,
             units::plural(calibration.threads, "thread")
         ),
-        format!("run `foretoken calibrate --threads {threads}`"),
+        match calibration.device.backend {
+            Backend::Cpu => format!("run `foretoken calibrate --threads {threads}`"),
+            backend => format!("run `foretoken calibrate --device {backend} --threads {threads}`"),
+        },
     )
 }
 

@@ -96,7 +96,7 @@ pub fn newest_calibration(device: &DeviceInfo, engine: &str, threads: u32) -> Ne
         let calibration = match read_calibration(&path) {
             Ok(calibration) => calibration,
             Err(error) => {
-                found.warnings.push(format!("left out {error:#}"));
+                found.warnings.push(format!("left out: {error:#}"));
                 continue;
             }
         };

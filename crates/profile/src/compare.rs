@@ -100,7 +100,9 @@ pub fn compare(
             missing[1].push(name(*key));
         }
     }
-    if rows.is_empty() {
+    // A run that was stopped before its prompt was done shares its loading at most.
+    let ran = |report: &ProfileReport| report.prompt_tokens > 0 || !report.tokens.is_empty();
+    if rows.is_empty() || ran(old) != ran(new) {
         return Err(CompareError::NothingShared {
             old_time: old.time.clone(),
             new_time: new.time.clone(),

@@ -122,7 +122,11 @@ fn times(reports: &[MeasureReport]) -> Sheet {
             ">decode ms",
             ">tok/s",
             ">noise",
-            ">peak RSS",
+            if reports.iter().any(|r| r.peak_device_bytes.is_some()) {
+                ">peak GPU"
+            } else {
+                ">peak RSS"
+            },
         ],
     );
     for report in reports {

@@ -216,7 +216,7 @@ fn warnings(p: &Prediction) -> impl Iterator<Item = &String> {
 
 /// Whether nothing was run on the device itself.
 fn is_from_sheet(p: &Prediction) -> bool {
-    p.basis.tier >= Tier::MeasuredRows
+    p.basis.data_sheet.is_some()
 }
 
 /// `2 threads`, or the backend of a graphics processor.
@@ -343,6 +343,9 @@ fn room_notes(sheet: &mut Sheet, p: &Prediction) {
     }
     if fits {
         let how = match memory.verdict {
+            Some(MemoryVerdict::SwapRisk) if p.device.backend != DeviceBackend::Cpu => {
+                "Fits narrowly"
+            }
             Some(MemoryVerdict::SwapRisk) => "Fits narrowly, at the risk of swapping",
             _ => "Fits",
         };
@@ -496,6 +499,9 @@ fn basis(p: &Prediction) -> String {
         Some(id) if is_from_sheet(p) => {
             let rows = own_rows(p).map_or_else(String::new, |rows| format!(" ({rows})"));
             format!("{tier}{rows} · model of many devices {id}")
+        }
+        Some(id) if p.basis.tier == Tier::SameDeviceClass => {
+            format!("the same GPU behind another processor was measured · calibration {id}")
         }
         Some(id) => format!("{tier} · calibration {id}"),
         None => tier.to_owned(),

@@ -243,13 +243,14 @@ fn bases(predictions: &[Prediction]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::testing::prediction;
-    use foretoken_spec::{DeviceBackend, Tier};
+    use foretoken_spec::{DataSheetBasis, DeviceBackend, Tier};
 
     fn of(model: &str, device: &str, tier: Tier) -> Prediction {
         let mut p = prediction();
         p.model.name = model.into();
         p.device.id = device.into();
         p.basis.tier = tier;
+        p.basis.data_sheet = (tier >= Tier::MeasuredRows).then(DataSheetBasis::default);
         p.ttft_ms =
             Some(Estimate { point: 71_800.0, lower: 24_985.0, upper: 206_359.0, level: 0.9 });
         p

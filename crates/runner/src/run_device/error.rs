@@ -50,6 +50,9 @@ impl NoDevice {
             Self::Several { .. } => {
                 "name one device; splitting a model over devices is not built in".into()
             }
+            Self::NotBuilt { backend: Backend::Metal } if !cfg!(target_os = "macos") => {
+                "Metal is there on macOS only; use --device cpu".into()
+            }
             Self::NotBuilt { backend } => format!(
                 "build it with `cargo build --release --features {backend}` (docs/gpu.md), or use \
                  --device cpu"
